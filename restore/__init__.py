@@ -1,0 +1,1 @@
+"""Restore photographs, raw and developed."""

@@ -1,0 +1,1 @@
+"""Read and write picture files: chosen by content, kept whole, written atomically."""

@@ -1,0 +1,1 @@
+"""Networks: torch only, one a file, no disk and no pictures."""

@@ -1,0 +1,105 @@
+"""A small residual U-Net behind a pixel-unshuffle: the shape that is fastest on a CPU for its quality."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own convention
+
+
+class ResidualBlock(nn.Module):
+    """``x + conv(relu(conv(x)))``, without biases."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C, H, W)`` to the same shape."""
+        return x + self.conv2(F.relu(self.conv1(x), inplace=True))
+
+
+def _stage(width: int, blocks: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
+
+
+class UnshuffleUNet(nn.Module):
+    """Predict the noise of a picture from the picture and planes that say how noisy it is.
+
+    There are no biases and no normalisation, so the network is homogeneous: scaling picture and noise planes
+    by ``a`` scales the answer by ``a``. Nothing depends on the whole picture, so tiles can be exact.
+
+    Parameters
+    ----------
+    channels
+        Picture planes in and out.
+    conditions
+        Planes of noise level, in the picture's unit, each averaged over 2x2 pixels. 0 for a blind network.
+    widths
+        Channels at 1/2, 1/4 and 1/8 of the resolution.
+    blocks
+        Residual blocks: encoder 1/2, encoder 1/4, middle, decoder 1/4, decoder 1/2.
+
+    References
+    ----------
+    Zhang et al., "Plug-and-play image restoration with deep denoiser prior" (DRUNet: bias-free residual U-Net
+    with a noise map); Zhang et al., "FFDNet" (pixel-unshuffle at the door).
+    """
+
+    multiple = 8
+
+    def __init__(
+        self,
+        channels: int = 3,
+        conditions: int = 2,
+        widths: tuple[int, int, int] = (48, 96, 192),
+        blocks: tuple[int, int, int, int, int] = (2, 2, 3, 2, 1),
+    ) -> None:
+        super().__init__()
+        w1, w2, w3 = widths
+        self.channels, self.conditions = channels, conditions
+        self.head = nn.Conv2d(4 * channels + conditions, w1, 3, padding=1, bias=False)
+        self.enc1 = _stage(w1, blocks[0])
+        self.down1 = nn.Conv2d(w1, w2, 2, stride=2, bias=False)
+        self.enc2 = _stage(w2, blocks[1])
+        self.down2 = nn.Conv2d(w2, w3, 2, stride=2, bias=False)
+        self.middle = _stage(w3, blocks[2])
+        self.up2 = nn.ConvTranspose2d(w3, w2, 2, stride=2, bias=False)
+        self.dec2 = _stage(w2, blocks[3])
+        self.up1 = nn.ConvTranspose2d(w2, w1, 2, stride=2, bias=False)
+        self.dec1 = _stage(w1, blocks[4])
+        self.tail = nn.Conv2d(w1, 4 * channels, 3, padding=1, bias=False)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.kaiming_normal_(module.weight)
+            if isinstance(module, ResidualBlock):
+                nn.init.zeros_(module.conv2.weight)  # each block starts as the identity
+        nn.init.zeros_(self.tail.weight)
+
+    def forward(self, picture: Tensor, levels: Tensor | None = None) -> Tensor:
+        """Predict the noise.
+
+        Parameters
+        ----------
+        picture
+            ``(B, channels, H, W)``, nominal 0...1, sides multiples of 8.
+        levels
+            ``(B, conditions, H, W)`` or ``(B, conditions, 1, 1)``: noise sigma in the picture's unit.
+
+        Returns
+        -------
+        Tensor
+            ``(B, channels, H, W)``: subtract it from the picture.
+        """
+        x = F.pixel_unshuffle(picture, 2)  # (B, 4C, H/2, W/2)
+        if levels is not None:
+            half = levels if levels.shape[-1] == 1 else F.avg_pool2d(levels, 2)
+            x = torch.cat([x, half.expand(-1, -1, *x.shape[-2:]).to(x.dtype)], 1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        e1 = self.enc1(self.head(x))  # 1/2
+        e2 = self.enc2(self.down1(e1))  # 1/4
+        m = self.middle(self.down2(e2))  # 1/8
+        d2 = self.dec2(self.up2(m) + e2)
+        d1 = self.dec1(self.up1(d2) + e1)
+        return F.pixel_shuffle(self.tail(d1), 2)

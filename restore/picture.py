@@ -1,0 +1,201 @@
+"""The records that travel through the pipeline: pictures and what is known about them.
+
+The one statement of range, axes and colour
+-------------------------------------------
+* ``Image.pixels`` is float32 ``(H, W, C)`` with C = 3 (R, G, B) or 1 (grey), display-encoded as in its file (sRGB
+  unless ``meta.icc`` says otherwise: a profile is kept with the picture, pixels are never converted), nominal 0...1
+  with 1 = white, **not clipped**.
+* ``RawImage.mosaic`` is float32 ``(H, W)``: black subtracted, divided by ``white - black``; 1 = white, values below
+  0 are kept because noise below black is signal. It covers the visible area only.
+* Rows run from top to bottom as stored. ``meta.orientation`` is the EXIF value (1...8) still to be applied for
+  display; pixels are never turned by the pipeline.
+* Arrays are read-only; change a record by ``dataclasses.replace``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.errors import ArrayError
+
+Floats = NDArray[np.float32]
+
+
+class Domain(StrEnum):
+    """What a method works on."""
+
+    MOSAIC = "mosaic"
+    """Packed sensor planes ``(4, H/2, W/2)``, linear."""
+    SRGB = "srgb"
+    """Display-encoded planes ``(3 or 1, H, W)``."""
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What is known about a picture beside its pixels; every field may be unknown.
+
+    Parameters
+    ----------
+    source
+        The file it came from.
+    format
+        Container it came in: ``"jpeg"``, ``"png"``, ``"tiff"``, ``"webp"``, ``"bmp"``, ``"avif"``, ``"heic"``,
+        ``"jxl"``, ``"raw"``.
+    bits
+        Bits a sample in the file: 8...16 for integers, 32 with ``is_float``.
+    iso, exposure_s, camera
+        ISO speed, exposure time in seconds, ``"maker model"``.
+    orientation
+        EXIF orientation 1...8, not yet applied.
+    dpi
+        Resolution, horizontal and vertical, in pixels per inch.
+    icc, exif, xmp
+        The profile, the EXIF block (TIFF header first, without ``Exif\\0\\0``) and the XMP packet, as bytes.
+    extra
+        Format details a writer needs to keep a file's character (JPEG quality, TIFF compression, ...).
+    """
+
+    source: Path | None = None
+    format: str | None = None
+    bits: int = 8
+    is_float: bool = False
+    iso: float | None = None
+    exposure_s: float | None = None
+    camera: str | None = None
+    orientation: int = 1
+    dpi: tuple[float, float] | None = None
+    icc: bytes | None = field(default=None, repr=False)
+    exif: bytes | None = field(default=None, repr=False)
+    xmp: bytes | None = field(default=None, repr=False)
+    extra: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+def _locked(array: NDArray[Any], ndim: int, what: str) -> Floats:
+    """Return a read-only float32 view of ``array``, or raise."""
+    if array.ndim != ndim:
+        raise ArrayError(f"{what} must have {ndim} axes, got shape {array.shape}")
+    floats = array.astype(np.float32, copy=False).view()
+    floats.flags.writeable = False
+    return floats
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A developed picture.
+
+    Parameters
+    ----------
+    pixels
+        ``(H, W, C)``, C = 3 or 1; see the module for range and colour.
+    alpha
+        ``(H, W)`` in 0...1, straight (not premultiplied), or None.
+
+    Raises
+    ------
+    ArrayError
+        The shapes do not fit.
+    """
+
+    pixels: Floats
+    alpha: Floats | None = None
+    meta: Meta = field(default_factory=Meta)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pixels", _locked(self.pixels, 3, "pixels"))
+        if self.pixels.shape[2] not in (1, 3):
+            raise ArrayError(f"pixels must have 1 or 3 channels last, got shape {self.pixels.shape}")
+        if self.alpha is not None:
+            object.__setattr__(self, "alpha", _locked(self.alpha, 2, "alpha"))
+            if self.alpha.shape != self.pixels.shape[:2]:
+                raise ArrayError(f"alpha {self.alpha.shape} does not fit pixels {self.pixels.shape}")
+
+    @property
+    def domain(self) -> Domain:
+        """Where in the pipeline this picture stands."""
+        return Domain.SRGB
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width as stored."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    def upright(self) -> Self:
+        """Return the picture turned for display, with orientation 1.
+
+        >>> Image(np.zeros((2, 3, 1), np.float32), meta=Meta(orientation=6)).upright().size
+        (3, 2)
+        """
+        turn = self.meta.orientation
+        if turn == 1:
+            return self
+
+        def turned(array: Floats) -> Floats:
+            array = np.swapaxes(array, 0, 1) if turn >= 5 else array
+            array = array[::-1] if turn in (3, 4, 7, 8) else array
+            return array[:, ::-1] if turn in (2, 3, 6, 7) else array
+
+        alpha = None if self.alpha is None else turned(self.alpha)
+        return replace(self, pixels=turned(self.pixels), alpha=alpha, meta=replace(self.meta, orientation=1))
+
+
+@dataclass(frozen=True, eq=False)
+class RawImage:
+    """A sensor's mosaic with what is needed to develop it and to write it back.
+
+    Parameters
+    ----------
+    mosaic
+        ``(H, W)``, the visible area; see the module for range.
+    cfa
+        Colour of each site of the repeating pattern that starts at the visible area's top left pixel: rows of
+        0 = R, 1 = G, 2 = B; 2x2 (Bayer) or 6x6 (X-Trans).
+    black
+        Black level in sensor units (DN) of each site of ``cfa``, same shape.
+    white
+        White level in DN: the value at which the sensor or converter saturates.
+    white_balance
+        Gains of R, G, B as shot, green = 1.
+    camera_to_srgb
+        ``(3, 3)`` from white-balanced camera RGB to linear sRGB; rows sum to 1.
+    """
+
+    mosaic: Floats
+    cfa: tuple[tuple[int, ...], ...]
+    black: tuple[tuple[float, ...], ...]
+    white: float
+    white_balance: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    camera_to_srgb: Floats = field(default_factory=lambda: np.eye(3, dtype=np.float32))
+    meta: Meta = field(default_factory=Meta)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mosaic", _locked(self.mosaic, 2, "mosaic"))
+        object.__setattr__(self, "camera_to_srgb", _locked(self.camera_to_srgb, 2, "camera_to_srgb"))
+        shape, black = np.array(self.cfa).shape, np.array(self.black)
+        if len(shape) != 2 or black.shape != shape:
+            raise ArrayError(f"cfa and black must be tables of one shape, got {self.cfa} and {self.black}")
+        if not float(black.max()) < self.white:
+            raise ArrayError(f"white level {self.white} must lie above the black level {float(black.max())}")
+
+    @property
+    def domain(self) -> Domain:
+        """Where in the pipeline this picture stands."""
+        return Domain.MOSAIC
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the visible mosaic as stored."""
+        return self.mosaic.shape[0], self.mosaic.shape[1]
+
+    @property
+    def is_bayer(self) -> bool:
+        """Whether the pattern is 2x2 with one red, two green and one blue site, greens on a diagonal."""
+        return self.cfa in {((0, 1), (1, 2)), ((1, 0), (2, 1)), ((1, 2), (0, 1)), ((2, 1), (1, 0))}
+
+
+Picture = Image | RawImage

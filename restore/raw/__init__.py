@@ -1,0 +1,1 @@
+"""From the mosaic of a sensor to a picture: packing, demosaicing, development."""

@@ -1,0 +1,1 @@
+"""Training scripts, one flat file a method; they write weights and manifest entries and are imported by the command only."""

@@ -1,0 +1,40 @@
+"""Training pictures: decoded once, cut into random crops, flipped and turned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.colour import Floats
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
+
+
+class Photos:
+    """The pictures of a folder in memory as 8-bit RGB: every 40th is held out for validation.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder holds no picture that OpenCV reads.
+    """
+
+    def __init__(self, folder: Path, *, held_out: bool = False, every: int = 40) -> None:
+        names = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+        names = [name for i, name in enumerate(names) if (i % every == every - 1) is held_out]
+        decoded = (cv2.imread(str(name), cv2.IMREAD_COLOR_RGB) for name in names)
+        self.pictures: list[NDArray[np.uint8]] = [p.astype(np.uint8) for p in decoded if p is not None]
+        if not self.pictures:
+            raise FileNotFoundError(f"{folder}: no training picture found; give a folder of JPEG, PNG or TIFF files")
+
+    def crop(self, size: int, rng: np.random.Generator) -> Floats:
+        """Return a random crop ``(size, size, 3)`` in 0...1, flipped and turned at random."""
+        large = [p for p in self.pictures if min(p.shape[:2]) >= size]
+        picture = large[rng.integers(len(large))]
+        top, left = (int(rng.integers(n - size + 1)) for n in picture.shape[:2])
+        crop = np.rot90(picture[top : top + size, left : left + size], int(rng.integers(4)))
+        crop = crop[:, ::-1] if rng.random() < 0.5 else crop
+        return np.ascontiguousarray(crop, np.float32) / 255

@@ -1,0 +1,110 @@
+"""Train the workhorse ``denoise``: white Gaussian noise of every level, and noise as cameras make it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from restore import degrade
+from restore.colour import Floats
+from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.train.data import Photos
+from restore.train.loop import Budget, fit
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is learnt."""
+
+    batch: int = 8
+    patch: int = 96
+    camera_share: float = 0.4
+    sigma_max: float = 55 / 255
+    level_jitter: float = 0.3
+    seed: int = 0
+
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
+    """Return noisy and clean ``(H, W, 3)`` and the two noise levels (white, camera) the network is told."""
+    if rng.random() >= config.camera_share:
+        clean = photos.crop(config.patch, rng)
+        sigma = rng.uniform(0, config.sigma_max)
+        return degrade.gaussian(clean, rng, sigma=sigma), clean, np.array([sigma, 0], np.float32)
+    noisy, clean, sigma = degrade.camera(photos.crop(2 * config.patch + 8, rng), rng)
+    top, left = (int(rng.integers(n - config.patch + 1)) for n in clean.shape[:2])
+    window = np.s_[top : top + config.patch, left : left + config.patch]
+    told = sigma * np.exp(rng.normal(0, config.level_jitter))
+    return noisy[window], clean[window], np.array([0, told], np.float32)
+
+
+def batches(photos: Photos, config: Config, rng: np.random.Generator, device: str) -> Iterator[Batch]:
+    """Yield endless batches ``(B, 3, P, P)``, ``(B, 3, P, P)``, ``(B, 2, 1, 1)``."""
+    while True:
+        noisy, clean, level = zip(*(example(photos, config, rng) for _ in range(config.batch)), strict=True)
+        yield (
+            torch.from_numpy(np.stack(noisy)).permute(0, 3, 1, 2).to(device),
+            torch.from_numpy(np.stack(clean)).permute(0, 3, 1, 2).to(device),
+            torch.from_numpy(np.stack(level))[:, :, None, None].to(device),
+        )
+
+
+def loss(net: nn.Module, batch: Batch) -> Tensor:
+    """L1 between the denoised and the clean picture."""
+    noisy, clean, level = batch
+    return (noisy - net(noisy, level).float() - clean).abs().mean()
+
+
+def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
+    """Return a function that scores a network on held-out photos: PSNR for white noise, gain for camera noise."""
+    rng = np.random.default_rng(1)
+    clean = [p[:256, :256].astype(np.float32) / 255 for p in photos.pictures]
+    cases = [(f"{s}", degrade.gaussian(c, rng, sigma=s / 255), c, (s / 255, 0.0)) for s in (15, 25, 50) for c in clean]
+    pairs = [degrade.camera(p[:264, :264].astype(np.float32) / 255, rng) for p in photos.pictures]
+    cases += [("camera", p.noisy[:176, :176], p.clean[:176, :176], (0.0, p.sigma)) for p in pairs if min(p.clean.shape[:2]) >= 176]
+
+    def score(net: nn.Module) -> str:
+        found: dict[str, list[float]] = {}
+        for name, noisy, truth, level in cases:
+            x = torch.from_numpy(noisy).permute(2, 0, 1)[None].to(device)
+            y = (x - net(x, torch.tensor(level, device=device)[None, :, None, None]))[0].permute(1, 2, 0).cpu().numpy()
+            before = np.mean((noisy - truth) ** 2) if name == "camera" else 1.0
+            found.setdefault(name, []).append(10 * np.log10(before / np.mean((np.clip(y, 0, 1) - truth) ** 2)))
+        return "  ".join(f"{name} {np.mean(values):.2f} dB" for name, values in found.items())
+
+    return score
+
+
+def main() -> None:
+    """Run the training from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--minutes", type=float, default=120)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--run", type=Path, default=Path("runs/denoise"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    config = Config()
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(args.threads)
+    net = UnshuffleUNet()
+    print(asdict(config), sum(p.numel() for p in net.parameters()))
+    budget = Budget(args.minutes, args.rate, device=args.device)
+    score = validation(Photos(args.photos, held_out=True), args.device)
+    fit(net, batches(Photos(args.photos), config, rng, args.device), loss, budget, args.run / "checkpoint.pt", score)
+
+
+if __name__ == "__main__":
+    main()

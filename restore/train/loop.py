@@ -1,0 +1,125 @@
+"""The one training loop: time-boxed cosine schedule, averaged weights, checkpoints, resume, progress with ETA."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long and how fast to learn.
+
+    ``minutes`` counts training time over all resumed runs, and the learning rate follows a cosine over it; so a
+    script ends when promised on any machine, and the number of steps is what the manifest records. ``is_half``
+    turns bfloat16 autocast on: measure first, not every processor that has bfloat16 is faster with it.
+    """
+
+    minutes: float
+    rate: float = 1e-3
+    warmup: int = 200
+    average: float = 0.999
+    clip: float = 1.0
+    device: str = "cpu"
+    is_half: bool = False
+    save_every_s: float = 180.0
+    log_every: int = 100
+
+
+@dataclass
+class Progress:
+    """Where a training run stands."""
+
+    steps: int = 0
+    seconds: float = 0.0
+
+
+def _rate(budget: Budget, progress: Progress) -> float:
+    done = min(1.0, progress.seconds / (60 * budget.minutes))
+    return budget.rate * min(1.0, (progress.steps + 1) / budget.warmup) * (0.5 + 0.5 * math.cos(math.pi * done))
+
+
+def fit(
+    net: nn.Module,
+    batches: Iterator[Any],
+    loss: Callable[[nn.Module, Any], Tensor],
+    budget: Budget,
+    checkpoint: Path,
+    evaluate: Callable[[nn.Module], str] | None = None,
+) -> tuple[dict[str, Tensor], Progress]:
+    """Train ``net`` in place; return its averaged weights and how far it went.
+
+    Resumes from ``checkpoint`` when it exists. ``evaluate`` gives a line for
+    the log whenever a checkpoint is written, for the averaged weights.
+    """
+    net.to(budget.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(net.parameters(), lr=budget.rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    average = {k: v.detach().float().clone() for k, v in net.state_dict().items()}
+    progress = Progress()
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, map_location=budget.device, weights_only=True)
+        net.load_state_dict(saved["net"])
+        optimiser.load_state_dict(saved["optimiser"])
+        average = saved["average"]
+        progress = Progress(saved["steps"], saved["seconds"])
+    running, last_save, last = 0.0, time.monotonic(), time.monotonic()
+    while progress.seconds < 60 * budget.minutes:
+        batch = next(batches)
+        for group in optimiser.param_groups:
+            group["lr"] = _rate(budget, progress)
+        with torch.autocast(budget.device.split(":")[0], torch.bfloat16, enabled=budget.is_half):
+            value = loss(net, batch)
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(net.parameters(), budget.clip)
+        optimiser.step()
+        decay = min(budget.average, (1 + progress.steps) / (10 + progress.steps))
+        with torch.no_grad():
+            for key, tensor in net.state_dict().items():
+                average[key].lerp_(tensor.float(), 1 - decay)
+        now = time.monotonic()
+        progress.steps, progress.seconds, last = progress.steps + 1, progress.seconds + now - last, now
+        running = value.item() if progress.steps == 1 else 0.99 * running + 0.01 * value.item()
+        if progress.steps % budget.log_every == 0:
+            left = max(0.0, 60 * budget.minutes - progress.seconds)
+            _log(f"step {progress.steps}  loss {running:.5f}  {progress.seconds / 60:.1f} min, {left / 60:.1f} to go")
+        if now - last_save > budget.save_every_s or progress.seconds >= 60 * budget.minutes:
+            _save(checkpoint, net, optimiser, average, progress)
+            if evaluate is not None:
+                _log(f"step {progress.steps}  {_evaluate_average(net, average, evaluate)}")
+            last_save = last = time.monotonic()
+    return average, progress
+
+
+def _evaluate_average(net: nn.Module, average: dict[str, Tensor], evaluate: Callable[[nn.Module], str]) -> str:
+    current = {k: v.clone() for k, v in net.state_dict().items()}
+    net.load_state_dict(average)
+    try:
+        with torch.no_grad():
+            return evaluate(net.eval())
+    finally:
+        net.load_state_dict(current)
+        net.train()
+
+
+def _save(
+    path: Path, net: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], progress: Progress
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "average": average}
+    torch.save(state | {"steps": progress.steps, "seconds": progress.seconds}, part)
+    part.replace(path)
+
+
+def _log(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
