@@ -1,1 +1,60 @@
-"""Restore photographs, raw and developed."""
+"""Restore photographs, raw and developed: denoise, enlighten, repair.
+
+The public face. Everything is imported when it is first used, so that ``import restore`` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from restore.arrays import estimate_noise, run
+    from restore.errors import RestoreError
+    from restore.files import read, write
+    from restore.methods import registry
+    from restore.noise import Noise
+    from restore.picture import Image, Meta, RawImage
+    from restore.recipe import Recipe, Step
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Image": "picture",
+    "Meta": "picture",
+    "Noise": "noise",
+    "RawImage": "picture",
+    "Recipe": "recipe",
+    "RestoreError": "errors",
+    "Step": "recipe",
+    "estimate_noise": "arrays",
+    "read": "files",
+    "registry": "methods",
+    "run": "arrays",
+    "write": "files",
+}
+
+__all__ = [
+    "Image",
+    "Meta",
+    "Noise",
+    "RawImage",
+    "Recipe",
+    "RestoreError",
+    "Step",
+    "estimate_noise",
+    "read",
+    "registry",
+    "run",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"restore.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'restore' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

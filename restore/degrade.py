@@ -89,7 +89,9 @@ def camera(clean: Floats, rng: np.random.Generator) -> Pair:
     mosaic = _mosaic(scene)
     noise = rng.standard_normal(mosaic.shape, np.float32) * np.sqrt(shot * np.clip(mosaic, 0, None) + read)
     if rng.random() < 0.3:
-        noise += rng.standard_normal((mosaic.shape[0], 1), np.float32) * np.float32(np.sqrt(read) * rng.uniform(0.1, 0.4))
+        noise += rng.standard_normal((mosaic.shape[0], 1), np.float32) * np.float32(
+            np.sqrt(read) * rng.uniform(0.1, 0.4)
+        )
     code = _DEMOSAIC[int(rng.random() < 0.6)]
     back = np.linalg.inv(matrix).T.astype(np.float32)
     is_toned = rng.random() < 0.5

@@ -70,7 +70,11 @@ def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
     clean = [p[:256, :256].astype(np.float32) / 255 for p in photos.pictures]
     cases = [(f"{s}", degrade.gaussian(c, rng, sigma=s / 255), c, (s / 255, 0.0)) for s in (15, 25, 50) for c in clean]
     pairs = [degrade.camera(p[:264, :264].astype(np.float32) / 255, rng) for p in photos.pictures]
-    cases += [("camera", p.noisy[:176, :176], p.clean[:176, :176], (0.0, p.sigma)) for p in pairs if min(p.clean.shape[:2]) >= 176]
+    cases += [
+        ("camera", p.noisy[:176, :176], p.clean[:176, :176], (0.0, p.sigma))
+        for p in pairs
+        if min(p.clean.shape[:2]) >= 176
+    ]
 
     def score(net: nn.Module) -> str:
         found: dict[str, list[float]] = {}
@@ -103,7 +107,14 @@ def main() -> None:
     print(asdict(config), sum(p.numel() for p in net.parameters()))
     budget = Budget(args.minutes, args.rate, device=args.device)
     score = validation(Photos(args.photos, held_out=True), args.device)
-    fit(net, batches(Photos(args.photos), config, rng, args.device), loss, budget, args.run / "checkpoint.pt", score)
+    fit(
+        net,
+        batches(Photos(args.photos), config, rng, args.device),
+        loss,
+        budget,
+        args.run / "checkpoint.pt",
+        score,
+    )
 
 
 if __name__ == "__main__":

@@ -111,7 +111,11 @@ def _evaluate_average(net: nn.Module, average: dict[str, Tensor], evaluate: Call
 
 
 def _save(
-    path: Path, net: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], progress: Progress
+    path: Path,
+    net: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    progress: Progress,
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")

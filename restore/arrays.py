@@ -1,0 +1,145 @@
+"""The Python front: arrays, pictures or paths in, the same kind out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore import files, pipeline
+from restore.errors import ArrayError, RecipeError
+from restore.noise import Noise, estimate
+from restore.picture import Image, Picture
+from restore.recipe import AUTO, Recipe, Step
+from restore.runtime import Device, Runtime
+
+Array = NDArray[Any]
+
+
+def run(
+    picture: Array | Picture | Path | str,
+    method: str = AUTO,
+    *,
+    noise: float | None = None,
+    strength: float = 1.0,
+    device: Device = "auto",
+    tile: int | str = "auto",
+    precision: str = "auto",
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    channel_axis: int | None = -1,
+    **settings: Any,
+) -> Any:
+    """Restore a picture.
+
+    Parameters
+    ----------
+    picture
+        An array ``(H, W)`` or ``(H, W, C)``, C = 1...4 (grey, grey and alpha, RGB, RGB and alpha): uint8 and uint16
+        with the type's maximum as white, float16/32/64 with 1.0 as white (values outside 0...1 are welcome). Or an
+        ``Image``, a ``RawImage``, or the path of a picture file.
+    method
+        A name of :func:`restore.methods`, several joined by commas, or ``"auto"``.
+    noise
+        Noise sigma as a fraction of white; None estimates it.
+    strength
+        0...1: how much of the change is kept.
+    device, tile, precision, seed
+        As in the command: ``"auto"``, or what you want.
+    recipe
+        A whole recipe, in place of all arguments before it.
+    channel_axis
+        Which axis of an array holds the channels; None for a grey array of two axes. Arrays of two axes are grey
+        whatever this says.
+    settings
+        Knobs of the method.
+
+    Returns
+    -------
+    array or Image
+        For an array: a new array of the same shape and type (the input is never changed). For a picture or a path:
+        a developed ``Image``.
+
+    Raises
+    ------
+    ArrayError
+        Not a picture: wrong shape or type, or values that are not finite.
+    RecipeError
+        Unknown method or knob.
+    FileError
+        The file cannot be read.
+    """
+    if recipe is None:
+        steps = tuple(
+            Step.make(method=name.strip(), strength=strength, settings=settings) for name in method.split(",")
+        )
+        recipe = Recipe.make(steps=steps, noise=noise, tile=tile, precision=precision, seed=seed)
+    elif settings or method != AUTO:
+        raise RecipeError("give either a recipe, or a method with its knobs, not both")
+    runtime = Runtime(device=device)
+    if isinstance(picture, np.ndarray):
+        image = from_array(picture, channel_axis)
+        result = pipeline.run(image, recipe, runtime).picture
+        assert isinstance(result, Image)
+        return to_array(result, like=picture, channel_axis=channel_axis)
+    read = files.read(picture) if isinstance(picture, str | Path) else picture
+    return pipeline.run(read, recipe, runtime).picture
+
+
+def from_array(array: Array, channel_axis: int | None = -1) -> Image:
+    """Return an array as an ``Image``; see :func:`run` for what is taken.
+
+    Raises
+    ------
+    ArrayError
+        Not a picture: wrong shape or type, or values that are not finite.
+    """
+    if array.dtype.kind not in "uf" or (array.dtype.kind == "u" and array.dtype.itemsize > 2):
+        raise ArrayError(f"arrays of {array.dtype} are not pictures; use uint8, uint16, float16, float32 or float64")
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise ArrayError(f"a picture has two or three axes, none of them empty; got shape {array.shape}")
+    pixels = array[..., None] if array.ndim == 2 else np.moveaxis(array, _axis(array, channel_axis), -1)
+    if pixels.shape[-1] not in (1, 2, 3, 4):
+        raise ArrayError(
+            f"a picture has 1 to 4 channels; got {pixels.shape[-1]} of shape {array.shape} (see channel_axis)"
+        )
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            floats = pixels.astype(np.float32)
+        if not np.isfinite(floats).all():
+            raise ArrayError(
+                "the array holds values that are not finite (NaN, infinite, or beyond float32); clean it first"
+            )
+    else:
+        floats = pixels.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
+    colours = pixels.shape[-1] - (pixels.shape[-1] + 1) % 2  # 1, 1, 3, 3
+    alpha = floats[..., -1] if pixels.shape[-1] in (2, 4) else None
+    return Image(floats[..., :colours], alpha)
+
+
+def to_array(image: Image, *, like: Array, channel_axis: int | None = -1) -> Array:
+    """Return an ``Image`` as an array with the shape and type of ``like``; alpha is taken from ``like`` unchanged."""
+    pixels = image.pixels
+    if like.dtype.kind == "u":
+        white = np.iinfo(like.dtype).max
+        pixels = np.rint(np.clip(pixels, 0, 1) * np.float32(white))
+    if like.ndim == 2:
+        return pixels[..., 0].astype(like.dtype)
+    out = np.moveaxis(like.copy(), _axis(like, channel_axis), -1)
+    out[..., : pixels.shape[2]] = pixels
+    return np.ascontiguousarray(np.moveaxis(out, -1, _axis(like, channel_axis)))
+
+
+def _axis(array: Array, channel_axis: int | None) -> int:
+    if channel_axis is None or not -array.ndim <= channel_axis < array.ndim:
+        raise ArrayError(f"channel_axis {channel_axis} does not fit an array of shape {array.shape}")
+    return channel_axis
+
+
+def estimate_noise(picture: Array | Picture | Path | str, *, channel_axis: int | None = -1) -> Noise:
+    """Return the :class:`restore.Noise` of an array, a picture or a picture file."""
+    if isinstance(picture, np.ndarray):
+        return estimate(from_array(picture, channel_axis))
+    return estimate(files.read(picture) if isinstance(picture, str | Path) else picture)

@@ -1,0 +1,164 @@
+"""The contract every method keeps: what it is, what it may know, and how it answers.
+
+All that depends on the picture happens once, in ``prepare(scene)``; what remains is a pure function of a tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from restore.noise import Noise
+from restore.picture import Domain, Meta
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from restore.tiling import TileOp
+
+State = Mapping[str, "Tensor"]
+"""A checked state dict: names to tensors."""
+
+
+class Settings(BaseModel):
+    """Knobs of a method. Each is a field made by :func:`knob`; flags, page controls and checks come from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def knob(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:  # noqa: A002
+    """Return a field of :class:`Settings`: its default, one line of help, and its range (ends included)."""
+    return Field(default, description=help, ge=low, le=high)
+
+
+class Role(StrEnum):
+    """What a method does to a picture; ``auto`` takes at most one method of each role, in this order."""
+
+    DENOISE = "denoise"
+    RESTORE = "restore"
+    LIGHT = "light"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What ``auto`` may know of a picture before it chooses.
+
+    Parameters
+    ----------
+    domain
+        Where the picture stands: a mosaic is looked at as MOSAIC first, then again as SRGB after development.
+    brightness
+        Mean luma, 0...1, as displayed.
+    """
+
+    domain: Domain
+    noise: Noise
+    brightness: float
+    channels: int
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A method's bid for a picture: the highest score of each role wins, ``reason`` tells the user why."""
+
+    score: float
+    reason: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Compute:
+    """Where and how finely networks compute: tiles arrive as float32 on ``device``."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """All a method may know of the picture.
+
+    Parameters
+    ----------
+    planes
+        float32 ``(C, H, W)`` on the CPU, read only. MOSAIC: C = 4 in the order of ``raw.bayer``; SRGB: C = 3 or 1.
+    noise
+        Estimated or given.
+    tile
+        Side of the tiles that will be run, for folds; None means whole.
+    rng
+        The only source of randomness.
+    report
+        Facts for the user and the recipe, as JSON values; ``report["notes"]`` is a list of sentences.
+    progress
+        Call it with 0...1 during a long ``prepare``; it raises ``Cancelled`` when the user asked to stop.
+    """
+
+    planes: Tensor
+    domain: Domain
+    meta: Meta
+    noise: Noise
+    compute: Compute
+    rng: np.random.Generator
+    tile: int | None = None
+    report: dict[str, Any] = field(default_factory=dict)
+    progress: Callable[[float], None] = lambda _: None
+
+    def note(self, sentence: str) -> None:
+        """Tell the user something about this picture."""
+        self.report.setdefault("notes", []).append(sentence)
+
+
+class Restorer(Protocol):
+    """A loaded method: the only behaviour it must offer."""
+
+    def prepare(self, scene: Scene, /) -> TileOp:
+        """Look at the picture once and return a pure function of a tile."""
+        ...
+
+
+def no_offer(look: Look) -> Offer | None:
+    """Decline: the method runs only when it is asked for by name."""
+    del look
+    return None  # noqa: RET501 - the type says that an offer may be missing
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as data.
+
+    Parameters
+    ----------
+    name
+        Name of its module, and what users type.
+    title, summary
+        A few words, and a sentence, for people.
+    load
+        ``load(settings, state, compute)``; ``state`` is None for methods without weights, and in tests, where a
+        tiny seeded network must be built. Never touches the disk.
+    weights
+        Key in the weights manifest, or None.
+    role, offer
+        How ``auto`` may choose it.
+    fits_per_image
+        Whether ``prepare`` optimises on the picture, that is, takes long.
+    """
+
+    name: str
+    title: str
+    summary: str
+    domain: Domain
+    settings: type[Settings]
+    load: Callable[[Any, State | None, Compute], Restorer]
+    weights: str | None = None
+    role: Role | None = None
+    offer: Callable[[Look], Offer | None] = no_offer
+    paper: str | None = None
+    licence: str = "Apache-2.0"
+    fits_per_image: bool = False

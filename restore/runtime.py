@@ -1,0 +1,164 @@
+"""The machine side of a run: device, precision, loaded restorers, tile size, progress, and stopping."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch.nn import functional as F  # noqa: N812 - torch's own convention
+
+from restore import methods, weights
+from restore.errors import Cancelled, RecipeError
+from restore.method import Compute, Restorer
+from restore.tiling import Seams, TileOp
+
+if TYPE_CHECKING:
+    from restore.recipe import Step
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Where a run stands: the step's name, and the share of the step done, 0...1."""
+
+    step: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A restorer and the checksum of its weights."""
+
+    restorer: Restorer
+    sha256: str | None
+
+
+@dataclass
+class Runtime:
+    """What a run needs of the machine; shared by all pictures of a job, safe to use from several threads.
+
+    Parameters
+    ----------
+    device
+        ``"auto"`` takes CUDA, else MPS, else the CPU.
+    progress
+        Called with every :class:`Tick`.
+    cancelled
+        Set it to stop the run between tiles.
+    """
+
+    device: Device = "auto"
+    progress: Callable[[Tick], None] = lambda _: None
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    _loaded: dict[str, Loaded] = field(default_factory=dict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def compute(self, precision: str) -> Compute:
+        """Return the device and the arithmetic for a recipe's precision.
+
+        Raises
+        ------
+        RecipeError
+            The device is not there, or cannot compute in that precision.
+        """
+        device = _device(self.device)
+        if precision == "auto":
+            return Compute(device, fastest_dtype(device.type))
+        dtype = DTYPES[precision]
+        if device.type == "cpu" and dtype is torch.float16:
+            raise RecipeError("fp16 is slow and inaccurate on a CPU; use --precision bf16, fp32 or auto")
+        return Compute(device, dtype)
+
+    def load(self, step: Step, compute: Compute) -> Loaded:
+        """Return the restorer of a step, loaded once for all pictures."""
+        key = f"{step.method} {sorted(step.settings.items())} {step.weights} {compute}"
+        with self._lock:
+            if key not in self._loaded:
+                method = methods.get(step.method)
+                source = step.weights or method.weights
+                state, sha256 = weights.load(source) if source else (None, None)
+                self._loaded[key] = Loaded(method.load(step.checked(), state, compute), sha256)
+            return self._loaded[key]
+
+    def tick(self, step: str, share: float) -> None:
+        """Report progress.
+
+        Raises
+        ------
+        Cancelled
+            Somebody set ``cancelled``.
+        """
+        if self.cancelled.is_set():
+            raise Cancelled("stopped on request")
+        self.progress(Tick(step, share))
+
+
+def _device(wanted: Device) -> torch.device:
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if there[name]))
+    if not there.get(wanted, False):
+        raise RecipeError(f"this machine has no device {wanted!r}; use --device auto")
+    return torch.device(wanted)
+
+
+@cache
+def fastest_dtype(device: str) -> torch.dtype:
+    """Return the arithmetic in which convolutions run fastest here, of those that are accurate enough.
+
+    On a CPU this is measured once in some milliseconds: processors that have bfloat16 instructions differ by a
+    factor of five in what they gain or lose by them. bfloat16 must win clearly to be taken.
+    """
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return torch.float32
+
+    def seconds(dtype: torch.dtype) -> float:
+        x = torch.ones(1, 64, 96, 96, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        kernel = torch.ones(64, 64, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        times = []
+        for _ in range(4):
+            start = time.perf_counter()
+            F.conv2d(x, kernel, padding=1)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    with torch.inference_mode():
+        return torch.bfloat16 if seconds(torch.bfloat16) < 0.7 * seconds(torch.float32) else torch.float32
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that may still be taken on a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def tile_side(op: TileOp, wanted: int | str, size: tuple[int, int], device: torch.device) -> int | None:
+    """Return the side of tiles for an operation, or None for the whole picture at once.
+
+    Automatic tiles fill at most a quarter of the free memory, and are at least four halos wide so that little is
+    computed twice.
+    """
+    if op.seams is Seams.WHOLE or wanted == "off":
+        return None
+    if isinstance(wanted, int):
+        return wanted
+    pixels = free_memory(device) // 4 // op.bytes_per_pixel
+    side = int(min(pixels**0.5, op.tile or max(1024, 8 * op.halo)))
+    side = max(side - 2 * op.halo, 4 * op.halo, op.multiple, 64)
+    return None if side >= max(size) else side

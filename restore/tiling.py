@@ -1,0 +1,210 @@
+"""Cut pictures into tiles and put them together again: a plan in integers, and one function that carries it out.
+
+EXACT means that the tile size cannot change the answer. It holds when an operation reads at most ``halo`` pixels
+around the pixel it writes, and when every tile starts at a multiple of the operation's stride. BLEND fades
+overlapping tiles into each other with weights that sum to one: no seam, but the tile is part of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from restore.errors import ResultError
+
+OnTile = Callable[[int, int], None]
+"""Called after each tile with the number done and the total; raise in it to stop."""
+
+
+class Seams(StrEnum):
+    """What an operation promises when it is run in tiles."""
+
+    EXACT = "exact"
+    BLEND = "blend"
+    WHOLE = "whole"
+
+
+@dataclass(frozen=True, eq=False)
+class TileOp:
+    """A pure, size-keeping function of a tile, and what a caller must know to cut tiles for it.
+
+    Parameters
+    ----------
+    run
+        Maps float32 ``(C, h, w)`` to float32 ``(C, h, w)`` on the same device; sides are multiples of ``multiple``.
+    halo
+        Pixels read around a written pixel. For BLEND: the width over which neighbouring tiles overlap on each side.
+    multiple
+        Sides and origins of tiles are multiples of this.
+    seams
+        What tiles do to the result.
+    tile
+        Preferred side of a tile, without halo; None leaves it to the runtime.
+    bytes_per_pixel
+        Working memory of ``run`` for each pixel of the tile, for planning.
+    deviation
+        Like ``run``, but gives the standard error of each value, where the method knows it.
+    """
+
+    run: Callable[[Tensor], Tensor]
+    halo: int = 0
+    multiple: int = 1
+    seams: Seams = Seams.EXACT
+    tile: int | None = None
+    bytes_per_pixel: int = 64
+    deviation: Callable[[Tensor], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Span:
+    """One tile along one axis: it reads ``start...stop`` and answers for ``first...last`` (ends excluded)."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+def spans(length: int, *, tile: int | None, halo: int, multiple: int) -> tuple[Span, ...]:
+    """Plan an axis: even cores of at most ``tile`` pixels, each read with a halo inside the padded axis.
+
+    The axis is thought of as padded at its end to a multiple of ``multiple``; reads start and stop at multiples and
+    stay inside it. Cores cover ``0...length`` once.
+
+    >>> spans(8, tile=4, halo=1, multiple=2)
+    (Span(start=0, stop=6, first=0, last=4), Span(start=2, stop=8, first=4, last=8))
+    >>> spans(5, tile=None, halo=3, multiple=4)
+    (Span(start=0, stop=8, first=0, last=5),)
+    """
+    padded = _up(length, multiple)
+    if tile is None or tile >= padded:
+        return (Span(0, padded, 0, length),)
+    count = -(-padded // max(multiple, tile // multiple * multiple))
+    core = _up(-(-padded // count), multiple)
+    edges = [*range(0, length, core), length]
+    reach = _up(halo, multiple)
+    return tuple(
+        Span(max(0, first - reach), min(padded, _up(last, multiple) + reach), first, last)
+        for first, last in pairwise(edges)
+    )
+
+
+def _up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def _index(span: Span, length: int) -> Tensor | slice:
+    """Where a span reads, with the part beyond the end reflected back (tiny axes bounce to and fro)."""
+    if span.stop <= length:
+        return slice(span.start, span.stop)
+    bounced = np.pad(np.arange(length), (0, span.stop - length), mode="reflect" if length > 1 else "edge")
+    return torch.from_numpy(bounced[span.start : span.stop].copy())
+
+
+def cut(planes: Tensor, rows: Span, columns: Span) -> Tensor:
+    """Return the tile ``(C, h, w)`` that two spans read; beyond the picture's end it is reflected."""
+    tall = planes[:, _index(rows, planes.shape[1])]
+    return tall[:, :, _index(columns, planes.shape[2])]
+
+
+def plan(planes: Tensor, *, tile: int | None, halo: int, multiple: int) -> list[tuple[Span, Span]]:
+    """Return row and column spans of every tile of ``(C, H, W)``, row by row."""
+    rows, columns = (spans(n, tile=tile, halo=halo, multiple=multiple) for n in planes.shape[1:])
+    return [(row, column) for row in rows for column in columns]
+
+
+def apply(
+    op: TileOp, planes: Tensor, *, tile: int | None = None, device: str = "cpu", on_tile: OnTile | None = None
+) -> Tensor:
+    """Run ``op`` over a picture in tiles.
+
+    Parameters
+    ----------
+    planes
+        float32 ``(C, H, W)``, anywhere; not changed.
+    tile
+        Largest side of a tile's core; None runs the whole picture at once. Ignored when ``op`` needs the whole.
+    device
+        Where tiles are computed.
+
+    Returns
+    -------
+    Tensor
+        float32 ``(C, H, W)`` on the CPU.
+
+    Raises
+    ------
+    ResultError
+        A tile came back with another shape.
+    """
+    size = None if op.seams is Seams.WHOLE else tile
+    windows = plan(planes, tile=size, halo=op.halo, multiple=op.multiple)
+    is_blended = op.seams is Seams.BLEND and len(windows) > 1
+    out = torch.zeros_like(planes, device="cpu") if is_blended else torch.empty_like(planes, device="cpu")
+    fade_rows, fade_columns = (_fades([w[axis] for w in windows]) for axis in (0, 1))
+    for done, (rows, columns) in enumerate(windows, 1):
+        source = cut(planes, rows, columns).to(device)
+        with torch.inference_mode():
+            result = op.run(source)
+        if result.shape != source.shape:
+            raise ResultError(f"a tile of shape {tuple(source.shape)} came back as {tuple(result.shape)}")
+        result = result.to("cpu", torch.float32)
+        if is_blended:
+            weight = fade_rows[rows][:, None] * fade_columns[columns]
+            height, width = (min(s.stop, n) - s.start for s, n in zip((rows, columns), planes.shape[1:], strict=True))
+            target = out[:, rows.start : rows.start + height, columns.start : columns.start + width]
+            target += (result * weight)[:, :height, :width]
+        else:
+            inner = result[:, rows.first - rows.start : rows.last - rows.start]
+            inner = inner[:, :, columns.first - columns.start : columns.last - columns.start]
+            out[:, rows.first : rows.last, columns.first : columns.last] = inner
+        if on_tile is not None:
+            on_tile(done, len(windows))
+    return out
+
+
+def _fades(used: list[Span]) -> dict[Span, Tensor]:
+    """Return weights of each span of an axis: smooth ramps where it overlaps neighbours, summing to one everywhere."""
+    ordered = sorted(set(used), key=lambda s: s.start)
+    fades = {span: torch.ones(span.stop - span.start) for span in ordered}
+    for before, after in pairwise(ordered):
+        overlap = before.stop - after.start
+        t = (torch.arange(overlap) + 0.5) / max(overlap, 1)
+        ramp = t * t * (3 - 2 * t)
+        fades[after][:overlap] *= ramp
+        fades[before][len(fades[before]) - overlap :] *= 1 - ramp
+    total = torch.zeros(ordered[-1].stop)
+    for span, fade in fades.items():
+        total[span.start : span.stop] += fade
+    return {span: fade / total[span.start : span.stop] for span, fade in fades.items()}
+
+
+def tiles(planes: Tensor, *, tile: int | None, halo: int = 0) -> Iterator[tuple[Tensor, tuple[slice, slice]]]:
+    """Yield every tile with its halo, and where its core lies in it: for statistics folded over a picture."""
+    for rows, columns in plan(planes, tile=tile, halo=halo, multiple=1):
+        core = tuple(slice(s.first - s.start, s.last - s.start) for s in (rows, columns))
+        yield cut(planes, rows, columns), (core[0], core[1])
+
+
+def fold(planes: Tensor, measure: Callable[[Tensor], Tensor], *, tile: int | None, halo: int = 0) -> Tensor:
+    """Sum ``measure`` over all tiles in float64.
+
+    ``measure`` maps a tile ``(C, h, w)`` *with* its halo to values ``(F, h, w)``; each pixel is counted once.
+
+    Returns
+    -------
+    Tensor
+        float64 ``(F,)``: the sums over all pixels.
+    """
+    with torch.inference_mode():
+        sums = [
+            measure(tile_)[:, rows, columns].double().sum((1, 2))
+            for tile_, (rows, columns) in tiles(planes, tile=tile, halo=halo)
+        ]
+    return torch.stack(sums).sum(0)
