@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from restore import errors, methods
     from restore.arrays import estimate_noise, run
     from restore.errors import RestoreError
     from restore.files import read, write
-    from restore.methods import registry
     from restore.noise import Noise
     from restore.picture import Image, Meta, RawImage
     from restore.recipe import Recipe, Step
@@ -29,7 +29,6 @@ _HOME = {
     "Step": "recipe",
     "estimate_noise": "arrays",
     "read": "files",
-    "registry": "methods",
     "run": "arrays",
     "write": "files",
 }
@@ -42,15 +41,18 @@ __all__ = [
     "Recipe",
     "RestoreError",
     "Step",
+    "errors",
     "estimate_noise",
+    "methods",
     "read",
-    "registry",
     "run",
     "write",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("errors", "methods"):
+        return import_module(f"restore.{name}")
     if name in _HOME:
         return getattr(import_module(f"restore.{_HOME[name]}"), name)
     raise AttributeError(f"module 'restore' has no attribute {name!r}")
