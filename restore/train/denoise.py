@@ -16,7 +16,7 @@ from restore import degrade
 from restore.colour import Floats
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.train.data import Photos
-from restore.train.loop import Budget, fit
+from restore.train.loop import Budget, fit, steps_done
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Config:
 
     batch: int = 8
     patch: int = 96
-    camera_share: float = 0.4
+    candidates: int = 3
+    camera_share: float = 0.3
     sigma_max: float = 55 / 255
     level_jitter: float = 0.3
     seed: int = 0
@@ -37,7 +38,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
     """Return noisy and clean ``(H, W, 3)`` and the two noise levels (white, camera) the network is told."""
     if rng.random() >= config.camera_share:
-        clean = photos.crop(config.patch, rng)
+        clean = photos.crop(config.patch, rng, of=config.candidates)
         sigma = rng.uniform(0, config.sigma_max)
         return degrade.gaussian(clean, rng, sigma=sigma), clean, np.array([sigma, 0], np.float32)
     noisy, clean, sigma = degrade.camera(photos.crop(2 * config.patch + 8, rng), rng)
@@ -100,7 +101,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     config = Config()
     torch.manual_seed(config.seed)
-    rng = np.random.default_rng(config.seed)
+    checkpoint = args.run / "checkpoint.pt"
+    rng = np.random.default_rng([config.seed, steps_done(checkpoint)])
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
     net = UnshuffleUNet()
