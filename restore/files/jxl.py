@@ -19,8 +19,6 @@ from restore.files.samples import Canvas, Samples, quantise, strips
 from restore.picture import Image
 
 _BARE = b"\xff\x0a"
-_SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
-_FILE_TYPE = b"\0\0\0\x14ftypjxl \0\0\0\0jxl "
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 
 
@@ -29,7 +27,8 @@ def read_jxl(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
     stream, found = b"", dict[bytes, bytes]()
     for name, start, end in _boxes(path, view):
         if name in (b"jxlc", b"jxlp") and not stream:
-            stream = bytes(view[start + 4 * (name == b"jxlp") :][:32])
+            start += 4 * (name == b"jxlp")
+            stream = bytes(view[start : start + 32])
         elif name in (b"Exif", b"xml "):
             found.setdefault(name, bytes(view[start:end]))
     if not stream.startswith(_BARE):
@@ -119,13 +118,13 @@ def write_jxl(file: IO[bytes], image: Image, bits: int, *, is_float: bool, quali
         {"lossless": True} if quality is None else {"distance": max(0.1, 0.1 + (100 - quality) * 0.09)}
     )
     try:
-        stream = imagecodecs.jpegxl_encode(samples, usecontainer=False, numthreads=1, **loss)
+        stream = imagecodecs.jpegxl_encode(samples, usecontainer=True, numthreads=1, **loss)
     except (ValueError, RuntimeError) as error:
         raise WriteError(path, f"JPEG XL cannot hold this picture ({error}); choose PNG or TIFF") from error
-    file.write(_SIGNATURE + _FILE_TYPE)
-    for name, data in ((b"Exif", meta.exif and bytes(4) + meta.exif), (b"xml ", meta.xmp), (b"jxlc", stream)):
+    file.write(stream)
+    for name, data in ((b"Exif", meta.exif and bytes(4) + meta.exif), (b"xml ", meta.xmp)):
         if data:
-            file.write(struct.pack(">I4sQ", 1, name, len(data) + 16) + data)
+            file.write(struct.pack(">I4s", len(data) + 8, name) + data)
 
 
 def _is_srgb(icc: bytes) -> bool:
