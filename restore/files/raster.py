@@ -16,6 +16,7 @@ import numpy as np
 import tifffile
 
 from restore.errors import (
+    FileError,
     MemoryLimitError,
     ReadError,
     RestoreError,
@@ -138,11 +139,12 @@ def write(
 ) -> Path:
     """Write a picture so that ``path`` holds all of it or what it held before; return the path.
 
-    What is not asked for stays as in the source: depth, grey or colour, alpha, EXIF, profile, XMP, orientation,
-    resolution and, for a JPEG, its quantisation tables and subsampling (otherwise quality 95 without
-    subsampling). WebP stays lossless if it was, TIFF stays compressed (then by deflate), JPEG XL is lossless.
-    HEIC cannot be written and a developed raw cannot go back into its file: both become PNG, a raw with 16
-    bits, HEIC with 16 if it had more than 8. BMP and JPEG XL carry no orientation: they are written upright.
+    What is not asked for stays as in the source: depth, grey or colour, alpha, EXIF, profile, XMP,
+    orientation, resolution and, for a JPEG, its quantisation tables and subsampling (otherwise quality 95
+    without subsampling). WebP stays lossless if it was, TIFF stays compressed (then by deflate), JPEG XL is
+    lossless. HEIC cannot be written and a developed raw cannot go back into its file: both become PNG, a raw
+    with 16 bits, HEIC with 16 if it had more than 8. BMP and JPEG XL carry no orientation: they are written
+    upright.
 
     Parameters
     ----------
@@ -151,8 +153,8 @@ def write(
     picture
         What to write. A `RawImage` becomes a DNG.
     format
-        ``"jpeg"``, ``"png"``, ``"tiff"``, ``"webp"``, ``"bmp"``, ``"avif"``, ``"jxl"`` or ``"dng"``; by default
-        what the path's suffix says, else what the source was.
+        ``"jpeg"``, ``"png"``, ``"tiff"``, ``"webp"``, ``"bmp"``, ``"avif"``, ``"jxl"`` or ``"dng"``; by
+        default what the path's suffix says, else what the source was.
     bits
         8 or 16 for integers, 32 for floats (TIFF and JPEG XL), which alone are written unclipped.
     quality
@@ -183,7 +185,10 @@ def write(
     depth, is_float = _depth(path, container, picture, bits)
     ready = _prepared(path, container, picture, quality)
     with replacing(path) as part, part.open("wb") as file:
-        _encode(file, container, ready, depth, is_float=is_float, quality=quality)
+        try:
+            _encode(file, container, ready, depth, is_float=is_float, quality=quality)
+        except FileError as error:  # an encoder knows only the temporary file
+            raise type(error)(path, error.problem) from error.__cause__
     return path
 
 

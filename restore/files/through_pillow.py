@@ -124,7 +124,13 @@ def write_jpeg(file: IO[bytes], image: Image, quality: int | None) -> None:
     if meta.dpi:
         options["dpi"] = meta.dpi
     exif = b"Exif\0\0" + meta.exif if meta.exif else b""
-    _save(file, image, "JPEG", exif=exif, optimize=True, **options)
+    try:
+        _save(file, image, "JPEG", exif=exif, **options)
+    except WriteError:
+        if not options.pop("progressive", False):
+            raise
+        # Pillow's buffer for a progressive JPEG is too small for strong noise; a sequential one needs none
+        _save(file, image, "JPEG", exif=exif, **options)
 
 
 def _is_cmyk(icc: bytes | None) -> bool:
@@ -247,9 +253,10 @@ def _save(file: IO[bytes], image: Image, name: str, **options: Any) -> None:
         options["xmp"] = meta.xmp
     if meta.icc:
         options["icc_profile"] = meta.icc
+    body = io.BytesIO()  # not the file: Pillow would hide why it cannot be written
     try:
-        to_pillow(image).save(file, name, **options)
-    except (ValueError, TypeError, RuntimeError, SyntaxError, struct.error) as error:
-        raise WriteError(
-            Path(file.name), f"{name} cannot hold this picture ({error}); choose PNG or TIFF"
-        ) from error
+        to_pillow(image).save(body, name, **options)
+    except (OSError, ValueError, TypeError, RuntimeError, SyntaxError, struct.error) as error:
+        problem = f"{name} cannot hold this picture ({error}); choose PNG or TIFF"
+        raise WriteError(Path(file.name), problem) from error
+    file.write(body.getbuffer())

@@ -108,6 +108,7 @@ def _read_page(path: Path, view: ifd.Buffer, limits: Limits, tags: Any) -> Image
     canvas, photometric = _decode(path, view, page)
     bits, extra = page.bits, {"tiff_compression": "none" if tags.compression == NONE else "deflate"}
     how, _ = ifd.layout(view)
+    ifd.directory(view, how, tags.offset, is_strict=True)
     known = ifd.tree(view, how, tags.offset)
     icc, xmp = (entry.data if isinstance(entry := known.get(tag), ifd.Entry) else None for tag in (ICC, XMP))
     if photometric == WHITE_IS_ZERO:
@@ -186,11 +187,13 @@ def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
     if page.photometric != YCBCR and (is_plain or can_all):
         return _by_segments(path, page), page.photometric
     problem = f"this TIFF ({tags.compression.name}, {page.bits} bits)"
-    if tags.index:
+    is_separate = int(tags.planarconfig) == _SEPARATE  # OpenCV misreads it
+    if tags.index or (is_separate and page.bits > 8):
         raise not_installed(path, problem, "jxl")
+    body = _upright(view)
     if page.bits <= 8:
-        return _by_pillow(view, page), RGB
-    found: Samples | None = cv2.imdecode(np.frombuffer(view, np.uint8), cv2.IMREAD_UNCHANGED)
+        return _by_pillow(body), RGB
+    found: Samples | None = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
     channels = page.shape[2] + page.has_alpha
     if found is None or found.shape[:2] != page.shape[:2] or found[0, 0].size != channels or channels == 2:
         raise not_installed(path, problem, "jxl")
@@ -223,13 +226,18 @@ def _by_segments(path: Path, page: _Page) -> Canvas:
     return canvas
 
 
-def _by_pillow(view: ifd.Buffer, page: _Page) -> Canvas:
-    """Decode 8 bits or fewer through Pillow, which must not see the orientation: it would apply it."""
+def _upright(view: ifd.Buffer) -> bytearray:
+    """Return a copy of the file with orientation 1, because Pillow and OpenCV would turn the picture."""
     how, first = ifd.layout(view)
     tags, body = ifd.directory(view, how, first)[0], bytearray(view)
     if ORIENTATION in tags:
         upright = how.make(tags[ORIENTATION].type, 1).data
         body[tags[ORIENTATION].place : tags[ORIENTATION].place + len(upright)] = upright
+    return body
+
+
+def _by_pillow(body: bytearray) -> Canvas:
+    """Decode 8 bits or fewer."""
     with TiffImagePlugin.TiffImageFile(io.BytesIO(body)) as picture:
         if picture.mode == "CMYK":
             raise ValueError("compressed CMYK")
