@@ -140,11 +140,9 @@ def write(
     """Write a picture so that ``path`` holds all of it or what it held before; return the path.
 
     What is not asked for stays as in the source: depth, grey or colour, alpha, EXIF, profile, XMP,
-    orientation, resolution and, for a JPEG, its quantisation tables and subsampling (otherwise quality 95
-    without subsampling). WebP stays lossless if it was, TIFF stays compressed (then by deflate), JPEG XL is
-    lossless. HEIC cannot be written and a developed raw cannot go back into its file: both become PNG, a raw
-    with 16 bits, HEIC with 16 if it had more than 8. BMP and JPEG XL carry no orientation: they are written
-    upright.
+    orientation, resolution, a JPEG's tables and subsampling (else quality 95 without subsampling), whether WebP
+    is lossless and TIFF compressed (then by deflate); JPEG XL is lossless. A raw once developed and HEIC become
+    PNG, a raw with 16 bits, HEIC if it had more than 8. BMP and JPEG XL carry no orientation: they are upright.
 
     Parameters
     ----------
