@@ -139,10 +139,10 @@ def write(
 ) -> Path:
     """Write a picture so that ``path`` holds all of it or what it held before; return the path.
 
-    What is not asked for stays as in the source: depth, grey or colour, alpha, EXIF, profile, XMP,
-    orientation, resolution, a JPEG's tables and subsampling (else quality 95 without subsampling), whether WebP
-    is lossless and TIFF compressed (then by deflate); JPEG XL is lossless. A raw once developed and HEIC become
-    PNG, a raw with 16 bits, HEIC if it had more than 8. BMP and JPEG XL carry no orientation: they are upright.
+    What is not asked for stays as in the source: depth, colours, alpha, EXIF, profile, XMP, orientation,
+    resolution, a JPEG's tables (else quality 95 without subsampling), whether WebP is lossless and TIFF
+    compressed (by deflate). HEIC and developed raw files become PNG, with 16 bits if they had more than 8.
+    BMP and JPEG XL carry no orientation and are written upright.
 
     Parameters
     ----------
@@ -151,8 +151,8 @@ def write(
     picture
         What to write. A `RawImage` becomes a DNG.
     format
-        ``"jpeg"``, ``"png"``, ``"tiff"``, ``"webp"``, ``"bmp"``, ``"avif"``, ``"jxl"`` or ``"dng"``; by
-        default what the path's suffix says, else what the source was.
+        ``"jpeg"``, ``"png"``, ``"tiff"``, ``"webp"``, ``"bmp"``, ``"avif"``, ``"jxl"`` or ``"dng"``;
+        by default what the path's suffix says, else what the source was.
     bits
         8 or 16 for integers, 32 for floats (TIFF and JPEG XL), which alone are written unclipped.
     quality
@@ -177,9 +177,7 @@ def write(
         write_dng(path, picture, preview=preview)
         return path
     if isinstance(picture, RawImage):
-        raise WriteError(
-            path, f"a sensor's mosaic cannot be written as {container}; develop it first, or choose dng"
-        )
+        raise WriteError(path, f"a mosaic cannot be written as {container}; develop it first, or choose dng")
     depth, is_float = _depth(path, container, picture, bits)
     ready = _prepared(path, container, picture, quality)
     with replacing(path) as part, part.open("wb") as file:
