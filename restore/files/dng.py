@@ -35,6 +35,7 @@ _OF_MOSAIC = {
 _STORAGE = {50706, 50707, 50712, 50740, 50828, *range(50966, 50976), 51043, *range(51105, 51112), 52525}
 """Tags of a source that describe how it stored its pixels and previews, or point into it: never copied."""
 _OF_LEVELS = {_BLACK_REPEAT, _BLACK, 50715, 50716, _WHITE}
+_OF_AREA = {33421, 33422, _ACTIVE, _CROP_ORIGIN, _CROP_SIZE, 51125}
 _OF_DIGESTS = {_NOISE_PROFILE, 50972, 51111, 50781}
 """Tags that are no longer true once a pixel changed: noise profile, digests and identity of the raw data."""
 _OPCODES = {51008, 51009, 51022}
@@ -60,9 +61,12 @@ def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> Non
     record: SensorRecord | None = raw.meta.extra.get("sensor")
     place = record if record and (record.size, record.cfa) == (raw.size, raw.cfa) else None
     values, changed = _whole_sensor(raw, place)
+    top, left = (place.top, place.left) if place else (0, 0)
+    if raw.is_bayer:  # readers disagree about odd margins: one masked row or column less makes them even
+        values, top, left = values[top % 2 :, left % 2 :], top - top % 2, left - left % 2
     picture = _preview(raw) if preview is None else preview
     first = _camera_tags(raw, record) | _common(raw.meta)
-    below = _mosaic_tags(raw, place, values.shape)
+    below = _mosaic_tags(raw, place, top, left) | _strip_tags(values, 32803)
     if changed:
         below |= {_NOISE_REDUCED: rational(1.0)}
         first, below = ({code: tags[code] for code in tags.keys() - _OF_DIGESTS} for tags in (first, below))
@@ -132,18 +136,20 @@ def _camera_tags(raw: RawImage, record: SensorRecord | None) -> Tags:
     return tags
 
 
-def _mosaic_tags(raw: RawImage, record: SensorRecord | None, whole: tuple[int, ...]) -> Tags:
-    """Layout, pattern and levels of the raw directory.
+def _mosaic_tags(raw: RawImage, record: SensorRecord | None, top: int, left: int) -> Tags:
+    """Pattern, levels and visible area, which begins at row ``top`` and column ``left``.
 
-    Pattern and black levels count from the active area's top left pixel.
+    Pattern and black levels count from there. A source DNG's own tags are kept where they say the same.
     """
-    source = {
-        code: entry for code, entry in (record.raw_tags if record else {}).items() if code in _OF_MOSAIC
-    }
-    if record and (record.black, record.white) != (raw.black, raw.white):
-        source = {code: source[code] for code in source.keys() - _OF_LEVELS}
     period, (height, width) = len(raw.cfa), raw.size
-    top, left = (record.top, record.left) if record else (0, 0)
+    area = tag(LONG, top, left, top + height, left + width)
+    tags = record.raw_tags if record else {}
+    source = {code: entry for code, entry in tags.items() if code in _OF_MOSAIC}
+    same_area = ifd.numbers(source.get(_ACTIVE, area)) == ifd.numbers(area)
+    if record and not (same_area and (record.black, record.white) == (raw.black, raw.white)):
+        source = {code: source[code] for code in source.keys() - _OF_LEVELS}
+    if not same_area:
+        source = {code: source[code] for code in source.keys() - _OF_AREA}
     black = [level for row in raw.black for level in row]
     whole_numbers = all(level == round(level) for level in black)
     made = {
@@ -154,19 +160,22 @@ def _mosaic_tags(raw: RawImage, record: SensorRecord | None, whole: tuple[int, .
         _BLACK_REPEAT: tag(SHORT, period, period),
         _BLACK: tag(LONG, *map(round, black)) if whole_numbers else rational(*black),
         _WHITE: tag(LONG, round(raw.white)),
-        _ACTIVE: tag(LONG, top, left, top + height, left + width),
+        _ACTIVE: area,
         _CROP_ORIGIN: tag(LONG, 0, 0),
         _CROP_SIZE: tag(LONG, width, height),
     }
     if _BLACK in source:
         made.pop(_BLACK_REPEAT)
-    return made | source | _strip_tags(np.empty(whole, np.uint16), 32803)
+    return made | source
 
 
 def _common(meta: Meta) -> Tags:
     """Version, orientation, description and lens, for the first directory."""
     about, photo, _ = ifd.read_exif(meta.exif)
     lens = {_LENS_INFO: photo[_LENS_OF_EXIF]} if _LENS_OF_EXIF in photo else {}
+    if meta.camera and 272 not in about:
+        maker, _, model = meta.camera.partition(" ")
+        about |= {271: ascii_tag(maker), 272: ascii_tag(model)}
     return {305: ascii_tag("restore"), **lens, **about} | {
         274: tag(SHORT, meta.orientation),
         50706: tag(BYTE, 1, 4, 0, 0),

@@ -96,6 +96,7 @@ def read_ifd(file: BinaryIO, offset: int, order: str) -> tuple[Tags, int]:
     Entries of unknown type and entries that point outside the file are left out; a directory that is itself
     outside is empty.
     """
+    length = file.seek(0, io.SEEK_END)
     file.seek(offset)
     head = file.read(2)
     count = struct.unpack(order + "H", head)[0] if len(head) == 2 else 0
@@ -109,7 +110,7 @@ def read_ifd(file: BinaryIO, offset: int, order: str) -> tuple[Tags, int]:
         data = table[start + 8 : start + 8 + size]
         if size > 4:
             file.seek(where)
-            data = file.read(size)
+            data = file.read(size) if size <= length else b""
         if len(data) == size:
             item = _ITEMS[kind]
             tags[code] = kind, np.frombuffer(data, order + item).astype("<" + item).tobytes()

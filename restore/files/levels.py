@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ XYZ_OF_SRGB = np.array(
 )
 """Linear sRGB to XYZ under D65, with the digits LibRaw uses."""
 
-_BLACK_REPEAT, _BLACK, _KODAK_MATRIX = 50713, 50714, 37400
+_BLACK_REPEAT, _BLACK, _ACTIVE_AREA, _KODAK_MATRIX = 50713, 50714, 50829, 37400
+_BLACK_DELTAS = {50715, 50716}
 Cfa = tuple[tuple[int, ...], ...]
 Black = tuple[tuple[float, ...], ...]
 
@@ -93,26 +95,42 @@ def pattern(raw: Any, path: Path, raw_tags: ifd.Tags) -> tuple[Cfa, Black]:
         Neither Bayer nor X-Trans.
     """
     period = raw.raw_pattern.shape[0]
-    if raw.raw_pattern.shape not in ((2, 2), (6, 6)) or raw.color_desc != b"RGBG":
-        colours = raw.color_desc.decode("ascii", "replace")
-        raise UnsupportedError(
-            path, f"a {colours} sensor with a {raw.raw_pattern.shape} pattern; use linear DNG"
-        )
     top, left = raw.sizes.top_margin, raw.sizes.left_margin
     places = [[raw.raw_color(top + row, left + column) for column in range(period)] for row in range(period)]
     levels = raw.black_level_per_channel
     cfa = tuple(tuple((0, 1, 2, 1)[colour] for colour in row) for row in places)
+    if raw.color_desc != b"RGBG" or not _is_known(cfa):
+        colours = raw.color_desc.decode("ascii", "replace")
+        raise UnsupportedError(path, f"a {colours} sensor with pattern {cfa}; convert it to linear DNG")
     black = tuple(tuple(float(levels[colour]) for colour in row) for row in places)
-    return cfa, _black_of_dng(raw_tags, black)
+    return cfa, _black_of_dng(raw_tags, black, top, left)
 
 
-def _black_of_dng(raw_tags: ifd.Tags, black: Black) -> Black:
-    """Black of a 6x6 pattern whose DNG tag has one level a site: rawpy has no more than one a colour."""
-    repeat = ifd.numbers(raw_tags.get(_BLACK_REPEAT, (ifd.SHORT, b"")))
+def _is_known(cfa: Cfa) -> bool:
+    """Whether a pattern is Bayer, or 6x6 with all three colours."""
+    colours = sorted(colour for row in cfa for colour in row)
+    if len(cfa) == 2:
+        return colours == [0, 1, 1, 2] and cfa[0][0] + cfa[1][1] == 2 and cfa[0][1] + cfa[1][0] == 2
+    return len(cfa) == 6 and {0, 1, 2} == set(colours)
+
+
+def _black_of_dng(raw_tags: ifd.Tags, black: Black, top: int, left: int) -> Black:
+    """Black of each site by a DNG's own tag, where LibRaw's is not enough.
+
+    rawpy has no more than one level a colour, which is too few for 6x6; and where LibRaw moves the visible
+    area by a pixel against the active area (it makes odd Bayer margins even), it forgets to move the levels.
+    """
+    area = ifd.numbers(raw_tags.get(_ACTIVE_AREA, (ifd.LONG, b""))) or (0, 0)
+    repeat = [int(side) for side in ifd.numbers(raw_tags.get(_BLACK_REPEAT, (ifd.SHORT, b"")))] or [1, 1]
     levels = ifd.numbers(raw_tags.get(_BLACK, (ifd.LONG, b"")))
-    if len(black) != 6 or repeat != (6, 6) or len(levels) != 36:
+    period, shift = len(black), (int(area[0]) - top, int(area[1]) - left)
+    is_enough = period == 2 and shift == (0, 0)
+    if is_enough or _BLACK_DELTAS & raw_tags.keys() or len(levels) != math.prod(repeat):
         return black
-    return tuple(tuple(levels[start : start + 6]) for start in range(0, 36, 6))
+    if not levels or any(period % side for side in repeat):
+        return black
+    table = np.tile(np.reshape(np.array(levels, float), repeat), [period // side for side in repeat])
+    return tuple(tuple(row) for row in np.roll(table, shift, (0, 1)).tolist())
 
 
 def white_level(raw: Any) -> float:
@@ -145,7 +163,7 @@ def camera_to_srgb(raw: Any, raw_tags: ifd.Tags) -> Floats:
     kodak = np.array(ifd.numbers(raw_tags.get(_KODAK_MATRIX, (ifd.SRATIONAL, b""))))
     own = np.asarray(raw.color_matrix, np.float64)[:, :3]
     own = kodak.reshape(3, 4)[:, 1:] if not own.any() and kodak.size == 12 else own
-    if own.any():
+    if _is_usable(own):
         return np.asarray(own / own.sum(axis=1, keepdims=True), np.float32)
     return invert_to_srgb(np.asarray(raw.rgb_xyz_matrix, np.float64)[:3])
 
@@ -157,7 +175,14 @@ def invert_to_srgb(xyz_to_camera: NDArray[np.float64]) -> Floats:
     True
     """
     camera = xyz_to_camera @ XYZ_OF_SRGB
-    if np.linalg.matrix_rank(camera) < 3 or (camera.sum(axis=1) <= 0).any():
+    if not _is_usable(camera):
         return np.eye(3, dtype=np.float32)
     inverse = np.linalg.inv(camera / camera.sum(axis=1, keepdims=True))
     return np.asarray(inverse, np.float32)
+
+
+def _is_usable(matrix: NDArray[np.float64]) -> bool:
+    """Whether a colour matrix can be inverted and gives white a positive response in every channel."""
+    if not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix) < 3:
+        return False
+    return bool((matrix.sum(axis=1) > 0).all())

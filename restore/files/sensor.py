@@ -38,7 +38,8 @@ _MAGICS = {
     4: (b"ftypcrx ",),
     6: (b"HEAPCCDR",),
 }
-_CFA, _LINEAR_RAW, _PHOTOMETRIC, _DNG_VERSION = 32803, 34892, 262, 50706
+_CFA, _LINEAR_RAW, _PHOTOMETRIC, _WIDTH, _DNG_VERSION = 32803, 34892, 262, 256, 50706
+_NONE = (ifd.SHORT, b"")
 _HEAD = 64
 
 
@@ -65,15 +66,15 @@ def _has_raw_magic(head: bytes) -> bool:
 
 
 def _holds_sensor_data(tags: ifd.Tags) -> bool:
-    photometric = ifd.numbers(tags.get(_PHOTOMETRIC, (ifd.SHORT, b"")))
+    photometric = ifd.numbers(tags.get(_PHOTOMETRIC, _NONE))
     return _DNG_VERSION in tags or photometric in ((_CFA,), (_LINEAR_RAW,))
 
 
 def read_raw(path: Path, *, max_pixels: int = 400_000_000) -> Picture:
     """Read a raw file.
 
-    Bayer and X-Trans files give a `RawImage` of the visible area. Files without a mosaic give an `Image`: three
-    colours (linear DNG, Foveon) through LibRaw's own colour conversion, grey for monochrome sensors.
+    Bayer and X-Trans files give a `RawImage` of the visible area. Files without a mosaic give an `Image`:
+    three colours (linear DNG, Foveon) through LibRaw's own colour conversion, grey for monochrome sensors.
 
     Raises
     ------
@@ -111,9 +112,9 @@ def read_raw(path: Path, *, max_pixels: int = 400_000_000) -> Picture:
         raise UnsupportedError(
             path, "LibRaw does not know this format or camera; convert it to DNG"
         ) from error
-    except (rawpy.LibRawTooBigError, rawpy.LibRawUnsufficientMemoryError) as error:
+    except (rawpy.LibRawTooBigError, rawpy.LibRawUnsufficientMemoryError, MemoryError) as error:
         raise TooLargeError(path, "LibRaw says that it is too large to decode") from error
-    except (rawpy.LibRawNotImplementedError, rawpy.NotSupportedError) as error:
+    except (rawpy.LibRawNotImplementedError, rawpy.NotSupportedError, NotImplementedError) as error:
         raise UnsupportedError(path, f"LibRaw cannot decode it ({error}); convert it to DNG") from error
     except rawpy.LibRawError as error:
         raise ReadError(path, f"truncated or damaged raw data ({_said(error)}); copy it again") from error
@@ -196,17 +197,15 @@ def _tags(raw: Any, path: Path) -> tuple[ifd.Tags, ifd.Tags, tuple[ifd.Tags, ifd
     with path.open("rb") as file:
         ifds = ifd.read_ifds(file)
         if ifds:
-            raws = [
-                tags for tags in ifds if _PHOTOMETRIC in tags and ifd.numbers(tags[_PHOTOMETRIC])[0] == _CFA
-            ]
-            return ifds[0], raws[0] if raws else {}, ifd.describe(file)
+            mosaics = [tags for tags in ifds if ifd.numbers(tags.get(_PHOTOMETRIC, _NONE)) == (_CFA,)]
+            largest = max(mosaics, key=lambda tags: ifd.numbers(tags.get(_WIDTH, _NONE)), default={})
+            return ifds[0], largest, ifd.describe(file)
+        exif = ifd.describe(file)
+    if exif[0]:
+        return {}, {}, exif
     try:
-        thumb = raw.extract_thumb()
-        block = (
-            Pillow.open(io.BytesIO(thumb.data)).info.get("exif", b"")
-            if isinstance(thumb.data, bytes)
-            else b""
-        )
+        jpeg = raw.extract_thumb().data
+        block = Pillow.open(io.BytesIO(jpeg)).info.get("exif", b"") if isinstance(jpeg, bytes) else b""
     except (rawpy.LibRawError, UnidentifiedImageError):
         block = b""
     return {}, {}, ifd.read_exif(block.removeprefix(b"Exif\0\0"))

@@ -81,8 +81,8 @@ def pack(mosaic: NDArray[Any], cfa: Cfa) -> NDArray[Any]:
 
     The order is the same for all four phases, and plane pixel ``(y, x)`` stands for one 2x2 cell with red at
     its top left. Where the mosaic begins or ends inside such a cell, it is continued by phase-keeping
-    reflection, so ``h = ceil((H + row of red) / 2)``, likewise ``w``; `unpack` cuts that off again and is exact
-    for any size.
+    reflection, so ``h = ceil((H + row of red) / 2)``, likewise ``w``; `unpack` cuts that off again and is
+    exact for any size.
 
     >>> scene = np.array([[10, 20, 11, 21], [30, 40, 31, 41], [12, 22, 13, 23], [32, 42, 33, 43]])
     >>> for name, (row, column) in {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}.items():

@@ -34,9 +34,9 @@ def develop(
 ) -> Image:
     """Develop a mosaic into an sRGB picture ``(H, W, 3)`` in 0...1.
 
-    White balance scales so that the smallest gain is 1, and light beyond the sensor's white counts as white in
-    all channels: blown areas stay neutral. Negative values (noise below black) are carried through to the one
-    clip at the end. The work goes by strips of rows; their height cannot change the result.
+    White balance scales so that the smallest gain is 1, and light beyond the sensor's white counts as white
+    in all channels: blown areas stay neutral. Negative values (noise below black) are carried through to the
+    one clip at the end. The work goes by strips of rows; their height cannot change the result.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def develop(
     exposure_ev
         Brightening in stops, before the tone curve.
     white_balance
-        ``"camera"``: as shot; ``"auto"``: what makes the picture grey on average; ``"none"``; or gains of R, G,
-        B.
+        ``"camera"``: as shot; ``"auto"``: what makes the picture grey on average; ``"none"``: ones; or gains
+        of R, G, B.
     tone
         ``"standard"``: `standard_tone`; ``"linear"``: only the sRGB encoding.
 
