@@ -21,8 +21,8 @@ from restore.picture import Image, Meta, RawImage
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 BAYER = ("canon_bayer14_ob_colorchart.dng", "kodak_dc50.kdc", "nikon_dsc1339_rggb_crop.dng")
 MOSAICS = (*BAYER, "simulated_xtrans_kodim05.dng")
-PHASES = (((0, 1), (1, 2)), ((1, 0), (2, 1)), ((1, 2), (0, 1)), ((2, 1), (1, 0)))
-XTRANS = tuple(tuple(map(int, row)) for row in "102120 211011 011211 120102 011211 211011".split())
+PHASES = [((0, 1), (1, 2)), ((1, 0), (2, 1)), ((1, 2), (0, 1)), ((2, 1), (1, 0))]
+XTRANS = tuple(tuple(map(int, row)) for row in ["102120", "211011", "011211", "120102", "011211", "211011"])
 MATRIX = np.float32([[1.8, -0.6, -0.2], [-0.2, 1.6, -0.4], [0.0, -0.5, 1.5]])
 
 
@@ -227,12 +227,7 @@ def test_exif_and_gps_survive(tmp_path):
         42034: ifd.rational(24, 105, 4, 4),
         42036: ifd.ascii_tag("EF24-105mm f/4L IS USM"),
     }
-    gps = {
-        1: ifd.ascii_tag("N"),
-        2: ifd.rational(52, 31, 12.5),
-        3: ifd.ascii_tag("E"),
-        4: ifd.rational(13, 24, 9),
-    }
+    gps = {1: ifd.ascii_tag("N"), 2: ifd.rational(52, 31, 12.5), 3: ifd.ascii_tag("E")}
     block = ifd.pack_exif((about, photo, gps))
     raw = synthetic(PHASES[2], (64, 48), (1, 0, 1, 0), exif=block, iso=800, exposure_s=1 / 60)
     write_dng(tmp_path / "a.dng", raw)
@@ -287,7 +282,7 @@ def test_an_unwritable_place_is_named_and_nothing_is_left(tmp_path):
     raw = synthetic(PHASES[0], (30, 40), (0, 0, 0, 0))
     with pytest.raises(WriteError, match="gone"):
         write_dng(tmp_path / "gone" / "a.dng", raw)
-    assert not list(tmp_path.iterdir())
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
