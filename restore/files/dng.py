@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from restore.colour import linear_to_srgb, srgb_to_linear
-from restore.files import ifd
+from restore.files import tags as ifd
 from restore.files.atomic import replacing
-from restore.files.ifd import BYTE, LONG, SHORT, UNDEFINED, Tags, ascii_tag, rational, tag
+from restore.files.tags import BYTE, LONG, SHORT, UNDEFINED, Tags, ascii_tag, rational, tag
 from restore.files.levels import XYZ_OF_SRGB, SensorRecord, sensor_values
 from restore.picture import Floats, Image, Meta, RawImage
 

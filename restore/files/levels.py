@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.errors import UnsupportedError
-from restore.files import ifd
+from restore.files import tags as ifd
 from restore.picture import Floats, RawImage
 
 XYZ_OF_SRGB = np.array(

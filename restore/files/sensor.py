@@ -14,7 +14,7 @@ from PIL import UnidentifiedImageError
 
 from restore.colour import linear_to_srgb
 from restore.errors import ReadError, TooLargeError, UnsupportedError
-from restore.files import ifd
+from restore.files import tags as ifd
 from restore.files.levels import SensorRecord, camera_to_srgb, gains_of, pattern, scaled, white_level
 from restore.picture import Image, Meta, Picture, RawImage
 

@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from restore.colour import srgb_to_linear
 from restore.errors import WriteError
-from restore.files import ifd
+from restore.files import tags as ifd
 from restore.files.dng import PREVIEW_SIDE, write_dng, write_linear_dng
 from restore.files.levels import SensorRecord, scaled, sensor_values
 from restore.files.sensor import read_raw
