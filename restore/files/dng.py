@@ -233,9 +233,7 @@ def _preview_tags(jpeg: bytes, width: int, height: int) -> Tags:
     }
 
 
-def _write(
-    path: Path, first: Tags, below: Tags, values: NDArray[np.uint16], picture: Image, meta: Meta
-) -> None:
+def _write(path: Path, first: Tags, below: Tags, values: NDArray[np.uint16], picture: Image, meta: Meta) -> None:
     """Lay out preview, directories and pixels one behind the other and write them.
 
     The size of a directory does not depend on the pointers in it: every place is known before it is filled
@@ -243,9 +241,7 @@ def _write(
     """
     jpeg, width, height = _jpeg(picture)
     photo, gps = _photo_tags(meta)
-    first = (
-        first | _preview_tags(jpeg, width, height) | {ifd.SUB_IFDS: tag(LONG, 0), ifd.EXIF_IFD: tag(LONG, 0)}
-    )
+    first = first | _preview_tags(jpeg, width, height) | {ifd.SUB_IFDS: tag(LONG, 0), ifd.EXIF_IFD: tag(LONG, 0)}
     if gps:
         first[ifd.GPS_IFD] = tag(LONG, 0)
     at_jpeg = 8 + len(ifd.pack_ifd(first, 8))
@@ -282,9 +278,7 @@ def _preview(raw: RawImage) -> Image:
     period = len(raw.cfa)
     height, width = (-(-side // period) * period for side in raw.size)
     margins = (0, height - raw.size[0]), (0, width - raw.size[1])
-    cells = np.pad(raw.mosaic, margins, mode="reflect").reshape(
-        height // period, period, width // period, period
-    )
+    cells = np.pad(raw.mosaic, margins, mode="reflect").reshape(height // period, period, width // period, period)
     colours = np.array(raw.cfa)
     gains = np.array(raw.white_balance, np.float32) / min(raw.white_balance)
     planes: list[Floats] = []

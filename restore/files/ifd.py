@@ -84,9 +84,7 @@ def layout(buffer: Buffer) -> tuple[Layout, int]:
     return found, found.offset.unpack_from(buffer, 8 if found.is_big else 4)[0]
 
 
-def directory(
-    buffer: Buffer, how: Layout, at: int, *, is_strict: bool = False
-) -> tuple[dict[int, Entry], int]:
+def directory(buffer: Buffer, how: Layout, at: int, *, is_strict: bool = False) -> tuple[dict[int, Entry], int]:
     """Return the entries of the directory at ``at`` and the offset of the next one (0 = none).
 
     Entries of unknown types, and unless ``is_strict`` those whose values lie outside, are left out.

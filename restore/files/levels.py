@@ -14,9 +14,7 @@ from restore.errors import UnsupportedError
 from restore.files import tags as ifd
 from restore.picture import Floats, RawImage
 
-XYZ_OF_SRGB = np.array(
-    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
-)
+XYZ_OF_SRGB = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 """Linear sRGB to XYZ under D65, with the digits LibRaw uses."""
 
 _BLACK_REPEAT, _BLACK, _ACTIVE_AREA, _KODAK_MATRIX = 50713, 50714, 50829, 37400

@@ -65,9 +65,7 @@ def _decoding(path: Path, container: str) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise MemoryLimitError(
-            f"{path}: no memory for this picture; close other programs or reduce it"
-        ) from error
+        raise MemoryLimitError(f"{path}: no memory for this picture; close other programs or reduce it") from error
     except _DECODERS_RAISE as error:
         if isinstance(error, RestoreError):
             raise
@@ -188,9 +186,7 @@ def write(
     return path
 
 
-def _encode(
-    file: IO[bytes], container: str, image: Image, bits: int, *, is_float: bool, quality: int | None
-) -> None:
+def _encode(file: IO[bytes], container: str, image: Image, bits: int, *, is_float: bool, quality: int | None) -> None:
     match container:
         case "jpeg":
             write_jpeg(file, image, quality)
@@ -229,19 +225,13 @@ def _prepared(path: Path, container: str, image: Image, quality: int | None) -> 
     if image.pixels.size == 0:
         raise WriteError(path, "a picture without pixels cannot be written")
     if not np.isfinite([image.pixels.min(), image.pixels.max()]).all():
-        raise ResultError(
-            f"{path}: the picture has NaN or infinite samples; this is a fault of the step before"
-        )
+        raise ResultError(f"{path}: the picture has NaN or infinite samples; this is a fault of the step before")
     if quality is not None and not 1 <= quality <= 100:
         raise WriteError(path, f"quality {quality} is outside 1...100")
     if max(image.size) > _LARGEST_SIDE.get(container, 1 << 30):
-        raise WriteError(
-            path, f"{container} cannot hold {image.size[1]} x {image.size[0]} pixels; choose PNG or TIFF"
-        )
+        raise WriteError(path, f"{container} cannot hold {image.size[1]} x {image.size[0]} pixels; choose PNG or TIFF")
     if container == "jpeg" and image.alpha is not None:
-        raise WriteError(
-            path, "JPEG cannot hold transparency; choose PNG, WebP, AVIF or TIFF, or remove the alpha"
-        )
+        raise WriteError(path, "JPEG cannot hold transparency; choose PNG, WebP, AVIF or TIFF, or remove the alpha")
     if container in _IS_UPRIGHT:
         image = image.upright()
     meta = image.meta

@@ -103,15 +103,11 @@ def read_raw(path: Path, *, max_pixels: int = 400_000_000) -> Picture:
             sizes = raw.sizes
             if sizes.raw_height * sizes.raw_width > max_pixels:
                 found = f"{sizes.raw_width}x{sizes.raw_height} pixels"
-                raise TooLargeError(
-                    path, f"{found} are more than the limit of {max_pixels}; raise max_pixels"
-                )
+                raise TooLargeError(path, f"{found} are more than the limit of {max_pixels}; raise max_pixels")
             raw.unpack()
             return _picture(raw, path)
     except rawpy.LibRawFileUnsupportedError as error:
-        raise UnsupportedError(
-            path, "LibRaw does not know this format or camera; convert it to DNG"
-        ) from error
+        raise UnsupportedError(path, "LibRaw does not know this format or camera; convert it to DNG") from error
     except (rawpy.LibRawTooBigError, rawpy.LibRawUnsufficientMemoryError, MemoryError) as error:
         raise TooLargeError(path, "LibRaw says that it is too large to decode") from error
     except (rawpy.LibRawNotImplementedError, rawpy.NotSupportedError, NotImplementedError) as error:
@@ -184,9 +180,7 @@ def _developed(raw: Any, path: Path, meta: Meta) -> Image:
 def _grey(raw: Any, path: Path, meta: Meta) -> Image:
     """Picture of a monochrome sensor, encoded as sRGB."""
     if raw.num_colors != 1:
-        raise UnsupportedError(
-            path, f"a sensor with {raw.num_colors} colours but no known pattern; use linear DNG"
-        )
+        raise UnsupportedError(path, f"a sensor with {raw.num_colors} colours but no known pattern; use linear DNG")
     black = float(raw.black_level_per_channel[0])
     values = raw.raw_image_visible.reshape(raw.raw_image_visible.shape[:2])
     return Image(linear_to_srgb(scaled(values, ((black,),), white_level(raw)))[..., None], meta=meta)

@@ -79,9 +79,7 @@ def numbers(entry: tuple[int, bytes]) -> tuple[float, ...]:
     kind, data = entry
     items = np.frombuffer(data, "<" + _ITEMS[kind]).tolist()
     if kind in (RATIONAL, SRATIONAL):
-        return tuple(
-            top / bottom if bottom else 0.0 for top, bottom in zip(items[::2], items[1::2], strict=True)
-        )
+        return tuple(top / bottom if bottom else 0.0 for top, bottom in zip(items[::2], items[1::2], strict=True))
     return tuple(items)
 
 

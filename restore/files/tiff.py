@@ -160,9 +160,7 @@ def _checked(path: Path, size: int, limits: Limits, tags: Any) -> _Page:
     usable = (is_integer and bits in range(1, 17)) or (is_float and bits in (16, 32, 64))
     if photometric not in _COLOURS or not usable or tags.imagedepth != 1:
         found = f"photometric {photometric}, {bits} bits, format {tags.sampleformat}, depth {tags.imagedepth}"
-        raise UnsupportedError(
-            path, f"TIFF of a kind that cannot be read ({found}); convert it to 16-bit RGB first"
-        )
+        raise UnsupportedError(path, f"TIFF of a kind that cannot be read ({found}); convert it to 16-bit RGB first")
     colours = _COLOURS[photometric]
     if samples - colours not in (0, 1):
         problem = f"TIFF with {samples} samples a pixel where {colours} or {colours + 1} are expected"
@@ -179,9 +177,7 @@ def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
     """Return the samples and what they mean, by the decoder at hand that keeps all bits."""
     tags = page.tags
     is_plain = (
-        tags.compression in _PLAIN_CODECS
-        and tags.predictor != _FLOAT_PREDICTOR
-        and page.bits in (1, 8, 16, 32, 64)
+        tags.compression in _PLAIN_CODECS and tags.predictor != _FLOAT_PREDICTOR and page.bits in (1, 8, 16, 32, 64)
     )
     can_all = importlib.util.find_spec("imagecodecs") is not None
     if page.photometric != YCBCR and (is_plain or can_all):
@@ -206,9 +202,7 @@ def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
 def _by_segments(path: Path, page: _Page) -> Canvas:
     """Decode strip by strip or tile by tile, one at a time."""
     canvas, is_separate = page.canvas(), int(page.tags.planarconfig) == _SEPARATE
-    for data, (plane, _, top, left, _), _ in page.tags.segments(
-        maxworkers=1, buffersize=1 << 22, _fullsize=False
-    ):
+    for data, (plane, _, top, left, _), _ in page.tags.segments(maxworkers=1, buffersize=1 << 22, _fullsize=False):
         if data is None:
             raise ReadError(path, "damaged TIFF (a piece of the picture is missing); get a fresh copy")
         samples = data[0]
@@ -218,9 +212,7 @@ def _by_segments(path: Path, page: _Page) -> Canvas:
                 _check_finite(path, part)
             if plane >= page.shape[2] and is_separate and canvas.alpha is not None:
                 alpha = canvas.alpha[top + rows.start :, left:][: part.shape[0], : part.shape[1]]
-                np.divide(
-                    part[: alpha.shape[0], : alpha.shape[1], 0], canvas.white, out=alpha, casting="unsafe"
-                )
+                np.divide(part[: alpha.shape[0], : alpha.shape[1], 0], canvas.white, out=alpha, casting="unsafe")
             else:
                 canvas.put(part, top + rows.start, left, plane if is_separate else 0)
     return canvas

@@ -120,9 +120,7 @@ def unpack(planes: NDArray[Any], cfa: Cfa, size: tuple[int, int]) -> NDArray[Any
     height, width = size
     expected = (4, (height + row + 1) // 2, (width + column + 1) // 2)
     if planes.shape != expected:
-        raise ArrayError(
-            f"planes of a {height}x{width} {phase_name(cfa)} mosaic are {expected}, got {planes.shape}"
-        )
+        raise ArrayError(f"planes of a {height}x{width} {phase_name(cfa)} mosaic are {expected}, got {planes.shape}")
     whole = np.empty((2 * expected[1], 2 * expected[2]), planes.dtype)
     whole[0::2, 0::2], whole[0::2, 1::2], whole[1::2, 0::2], whole[1::2, 1::2] = planes
     return whole[row : row + height, column : column + width]

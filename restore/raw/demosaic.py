@@ -124,9 +124,7 @@ def _spread(plane: Floats, sites: NDArray[np.bool_], sigma: float) -> Floats:
 
     def blurred(values: Floats) -> Floats:
         side = 2 * REACH - 1
-        return np.asarray(
-            cv2.GaussianBlur(values, (side, side), sigma, borderType=cv2.BORDER_CONSTANT), np.float32
-        )
+        return np.asarray(cv2.GaussianBlur(values, (side, side), sigma, borderType=cv2.BORDER_CONSTANT), np.float32)
 
     weight = sites.astype(np.float32)
     total = np.maximum(blurred(weight), np.float32(1e-12))

@@ -42,9 +42,7 @@ def exif_block(orientation: int = 6) -> bytes:
 def picture(levels: int, channels: int, *, has_alpha: bool, **meta: object) -> Image:
     """A picture of random integers below ``levels``, as fractions."""
     rng = np.random.default_rng(levels + channels)
-    numbers = rng.integers(0, levels, (HEIGHT, WIDTH, channels + 1)).astype(np.float32) / np.float32(
-        levels - 1
-    )
+    numbers = rng.integers(0, levels, (HEIGHT, WIDTH, channels + 1)).astype(np.float32) / np.float32(levels - 1)
     alpha = np.ascontiguousarray(numbers[..., -1]) if has_alpha else None
     return Image(np.ascontiguousarray(numbers[..., :-1]), alpha, Meta(**meta))  # type: ignore[arg-type]
 
@@ -73,9 +71,7 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes, *extra: b
 def heic(path: Path, **options: object) -> np.ndarray:
     pillow_heif = pytest.importorskip("pillow_heif")
     ramp = np.linspace(20, 230, 64)
-    samples = np.stack([np.add.outer(ramp, ramp * part) / 2 for part in (1, 0.5, 0.2)], axis=2).astype(
-        np.uint8
-    )
+    samples = np.stack([np.add.outer(ramp, ramp * part) / 2 for part in (1, 0.5, 0.2)], axis=2).astype(np.uint8)
     file = pillow_heif.from_bytes("RGB", (64, 64), samples.tobytes())
     file.save(path, quality=95, chroma=444, **options)
     return samples / 255
@@ -93,15 +89,10 @@ start = peak()
 """
 
 
-needs_peak = pytest.mark.skipif(
-    not Path("/proc/self/status").exists(), reason="needs /proc to measure memory"
-)
+needs_peak = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to measure memory")
 
 
 def peaks(code: str, *arguments: Path) -> list[float]:
     """Run code in a fresh interpreter and return the mebibytes that it prints."""
     run = [sys.executable, "-c", PEAK + textwrap.dedent(code), *arguments]
-    return [
-        float(word)
-        for word in subprocess.run(run, check=True, timeout=300, capture_output=True).stdout.split()
-    ]
+    return [float(word) for word in subprocess.run(run, check=True, timeout=300, capture_output=True).stdout.split()]

@@ -41,9 +41,7 @@ from restore.picture import Image
 
 def test_what_needs_an_optional_package_says_which(tmp_path):
     planes = np.zeros((3, 16, 16), "u2")
-    tifffile.imwrite(
-        tmp_path / "a.tif", planes, compression="lzw", planarconfig="separate", photometric="rgb"
-    )
+    tifffile.imwrite(tmp_path / "a.tif", planes, compression="lzw", planarconfig="separate", photometric="rgb")
     write(tmp_path / "a.jxl", picture(256, 3, has_alpha=False))
     code = """
     import sys
@@ -139,8 +137,7 @@ def bombs() -> dict[str, bytes]:
         "png": b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b""),
         "jpeg": body[:frame] + struct.pack(">HH", BOMB, BOMB) + body[frame + 4 :],
         "webp": webp.getvalue()[:24] + side.to_bytes(3, "little") * 2 + webp.getvalue()[30:],
-        "bmp": struct.pack("<2sIIIIiiHHIIiiII", b"BM", 100, 0, 54, 40, BOMB, BOMB, 1, 24, 0, 0, 0, 0, 0, 0)
-        + bytes(60),
+        "bmp": struct.pack("<2sIIIIiiHHIIiiII", b"BM", 100, 0, 54, 40, BOMB, BOMB, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(60),
         "tiff": tiff,
         "jxl": b"\xff\x0a" + size.to_bytes(8, "little") + bytes(40),
     }
@@ -185,8 +182,7 @@ def test_mutated_files_never_leak_a_librarys_exception(tmp_path):
     rng, found = random.Random(5), {"read": 0, "refused": 0}
     image = picture(256, 3, has_alpha=False, orientation=6, icc=ICC, exif=exif_block(), xmp=XMP)
     sources = [
-        write(tmp_path / f"a{suffix(name)}", image)
-        for name in ("jpeg", "png", "tiff", "webp", "avif", "bmp", "jxl")
+        write(tmp_path / f"a{suffix(name)}", image) for name in ("jpeg", "png", "tiff", "webp", "avif", "bmp", "jxl")
     ]
     heic(tmp_path / "a.heic")
     samples = np.rint(image.pixels * 255).astype(np.uint8)

@@ -60,9 +60,7 @@ def synthetic(cfa, size, margins, seed=0, **fields):
     (top, bottom, left, right), (height, width) = margins, size
     values = rng.integers(0, 1024, (height + top + bottom, width + left + right), np.uint16)
     visible = values[top : top + height, left : left + width]
-    black = tuple(
-        tuple(float(60 + 6 * row + column) for column in range(len(cfa))) for row in range(len(cfa))
-    )
+    black = tuple(tuple(float(60 + 6 * row + column) for column in range(len(cfa))) for row in range(len(cfa)))
     gains = (2.1, 1.0, 1.45)
     record = SensorRecord(values, top, left, size, cfa, black, 1000.0, gains, (1.9, 1.0, 1.6))
     meta = Meta(camera="Maker Model 1", iso=3200, exposure_s=1 / 125, orientation=6, extra={"sensor": record})

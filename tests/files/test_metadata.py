@@ -100,9 +100,7 @@ def test_a_directory_that_points_at_itself_ends():
 @given(st.floats(1, 20_000), st.floats(1, 20_000), st.sampled_from("<>"))
 def test_resolution_survives(across, down, order):
     how = ifd.Layout(order)
-    assert resolution(resolution_tags((across, down), how), how) == pytest.approx(
-        (across, down), rel=1e-7, abs=1e-4
-    )
+    assert resolution(resolution_tags((across, down), how), how) == pytest.approx((across, down), rel=1e-7, abs=1e-4)
 
 
 @pytest.mark.parametrize("big", [False, True])

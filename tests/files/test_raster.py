@@ -45,9 +45,7 @@ LOSSLESS = [
 LOSSY = [("jpeg", 1, False), ("jpeg", 3, False)]
 
 
-LOSSY += [
-    (name, channels, alpha) for name in ("webp", "avif") for channels in (1, 3) for alpha in (False, True)
-]
+LOSSY += [(name, channels, alpha) for name in ("webp", "avif") for channels in (1, 3) for alpha in (False, True)]
 
 
 @pytest.mark.parametrize(("name", "bits", "channels", "has_alpha"), LOSSLESS)
@@ -240,9 +238,7 @@ def test_heic_is_read_upright_and_becomes_png(tmp_path):
 def test_avif_with_ten_bits_keeps_them(tmp_path):
     imagecodecs = pytest.importorskip("imagecodecs")
     samples = (np.arange(64 * 64 * 3).reshape(64, 64, 3) // 12).astype(np.uint16)
-    (tmp_path / "a.avif").write_bytes(
-        imagecodecs.avif_encode(samples, bitspersample=10, level=100, numthreads=1)
-    )
+    (tmp_path / "a.avif").write_bytes(imagecodecs.avif_encode(samples, bitspersample=10, level=100, numthreads=1))
     image = read(tmp_path / "a.avif")
     assert image.meta.bits == 10
     np.testing.assert_allclose(image.pixels * 1023, samples, atol=3)

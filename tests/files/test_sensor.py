@@ -109,9 +109,7 @@ def test_what_the_file_says_about_the_shot():
     assert read_raw(shared("raw/canon_bayer14_ob_colorchart.dng")).meta.exposure_s is None
 
 
-@pytest.mark.parametrize(
-    "name", ["bayer10_openisp_1920x1080_rggb.raw", "nikon_dsc1339_768x512_rggb_u16le.raw"]
-)
+@pytest.mark.parametrize("name", ["bayer10_openisp_1920x1080_rggb.raw", "nikon_dsc1339_768x512_rggb_u16le.raw"])
 def test_headerless_dumps_are_not_guessed(name):
     path = shared(f"raw/{name}")
     assert not is_raw(path)

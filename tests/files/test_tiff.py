@@ -54,9 +54,7 @@ def test_tiffs_of_all_layouts_are_read_exactly(tmp_path, options, kind_, channel
     if kind_ == "f2" and options.get("predictor") is True:
         options = options | {"predictor": False}
     rng = np.random.default_rng(1)
-    samples = (
-        rng.integers(0, 256, (41, 67, channels)) if kind_ == "u1" else rng.random((41, 67, channels)) * 3
-    )
+    samples = rng.integers(0, 256, (41, 67, channels)) if kind_ == "u1" else rng.random((41, 67, channels)) * 3
     samples = (samples * 20000 if kind_ == "u2" else samples).astype(kind_)
     stored = samples[..., 0] if channels == 1 else samples
     if options.get("planarconfig"):
@@ -146,9 +144,7 @@ def test_a_float_tiff_with_a_hole_is_named(tmp_path, bad):
 @pytest.mark.slow
 def test_a_hundred_megapixels_need_one_byte_copy_beside_the_floats(tmp_path):
     # one strip for the whole picture: the worst case
-    tifffile.imwrite(
-        tmp_path / "a.tif", shape=(10_000, 10_000, 3), dtype="u1", photometric="rgb", rowsperstrip=10_000
-    )
+    tifffile.imwrite(tmp_path / "a.tif", shape=(10_000, 10_000, 3), dtype="u1", photometric="rgb", rowsperstrip=10_000)
     code = """
     image = read(sys.argv[1])
     print(peak() - start)
