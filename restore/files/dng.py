@@ -14,8 +14,8 @@ from PIL import Image as Pillow
 from restore.colour import linear_to_srgb, srgb_to_linear
 from restore.files import tags as ifd
 from restore.files.atomic import replacing
-from restore.files.tags import BYTE, LONG, SHORT, UNDEFINED, Tags, ascii_tag, rational, tag
 from restore.files.levels import XYZ_OF_SRGB, SensorRecord, sensor_values
+from restore.files.tags import BYTE, LONG, SHORT, UNDEFINED, Tags, ascii_tag, rational, tag
 from restore.picture import Floats, Image, Meta, RawImage
 
 PREVIEW_SIDE = 1024

@@ -43,7 +43,12 @@ class Photos:
             candidates.append(picture[top : top + size, left : left + size])
         crop = np.rot90(max(candidates, key=_texture), int(rng.integers(4)))
         crop = crop[:, ::-1] if rng.random() < 0.5 else crop
-        return np.ascontiguousarray(crop, np.float32) / 255
+        return as_floats(crop)
+
+
+def as_floats(pixels: NDArray[np.uint8]) -> Floats:
+    """Return 8-bit pixels as float32 in 0...1."""
+    return np.ascontiguousarray(pixels, np.float32) / np.float32(255)
 
 
 def _texture(crop: NDArray[np.uint8]) -> float:

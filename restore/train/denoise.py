@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from restore import degrade
 from restore.colour import Floats
 from restore.nets.unshuffle_unet import UnshuffleUNet
-from restore.train.data import Photos
+from restore.train.data import Photos, as_floats
 from restore.train.loop import Budget, fit, steps_done
 
 
@@ -62,15 +62,16 @@ def batches(photos: Photos, config: Config, rng: np.random.Generator, device: st
 def loss(net: nn.Module, batch: Batch) -> Tensor:
     """L1 between the denoised and the clean picture."""
     noisy, clean, level = batch
-    return (noisy - net(noisy, level).float() - clean).abs().mean()
+    clear: Tensor = noisy - net(noisy, level).float()
+    return (clear - clean).abs().mean()
 
 
 def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
     """Return a function that scores a network on held-out photos: PSNR for white noise, gain for camera noise."""
     rng = np.random.default_rng(1)
-    clean = [p[:256, :256].astype(np.float32) / 255 for p in photos.pictures]
+    clean = [as_floats(p[:256, :256]) for p in photos.pictures]
     cases = [(f"{s}", degrade.gaussian(c, rng, sigma=s / 255), c, (s / 255, 0.0)) for s in (15, 25, 50) for c in clean]
-    pairs = [degrade.camera(p[:264, :264].astype(np.float32) / 255, rng) for p in photos.pictures]
+    pairs = [degrade.camera(as_floats(p[:264, :264]), rng) for p in photos.pictures]
     cases += [
         ("camera", p.noisy[:176, :176], p.clean[:176, :176], (0.0, p.sigma))
         for p in pairs
