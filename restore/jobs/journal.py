@@ -122,10 +122,13 @@ class Journal:
     def is_ours(self, target: Path) -> bool:
         """Whether a file was left by an earlier run of this job and nobody changed it since."""
         name = self.name(target)
-        for line in self.last.values():
-            if line.target == name:
-                return line.status == STARTED or (line.status == DONE and weights.sha256(target) == line.target_sha256)
-        return False
+        line = next((line for line in self.last.values() if line.target == name), None)
+        if line is None or line.status != DONE:
+            return line is not None and line.status == STARTED
+        try:
+            return weights.sha256(target) == line.target_sha256
+        except OSError:
+            return False
 
 
 def _hold(file: IO[bytes], path: Path) -> None:

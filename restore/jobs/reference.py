@@ -8,7 +8,7 @@ from pathlib import Path
 from restore import files, metrics
 from restore.errors import RestoreError
 from restore.files.folder import is_picture_name
-from restore.picture import Floats
+from restore.picture import Floats, RawImage
 
 
 def find(name: str, folder: Path) -> Path | None:
@@ -19,16 +19,14 @@ def find(name: str, folder: Path) -> Path | None:
     return next((p for p in sorted(folder.iterdir()) if p.stem == stem and is_picture_name(p.name)), None)
 
 
-def score(target: Path, source: Path, folder: Path | None) -> dict[str, float | str] | None:
+def score(target: Path, source: Path, folder: Path) -> dict[str, float | str]:
     """Score a picture as it was written against the clean picture named like its source.
 
     Returns
     -------
-    dict or None
-        PSNR in decibels, SSIM and MS-SSIM; or under ``"problem"`` why there are none. None without a folder.
+    dict
+        PSNR in decibels, SSIM and MS-SSIM; or under ``"problem"`` why there are none.
     """
-    if folder is None:
-        return None
     clean = find(source.name, folder)
     if clean is None:
         return {"problem": f"no reference named {source.stem!r}"}
@@ -40,4 +38,4 @@ def score(target: Path, source: Path, folder: Path | None) -> dict[str, float | 
 
 def _pixels(path: Path) -> Floats:
     picture = files.read(path)
-    return picture.pixels if hasattr(picture, "pixels") else picture.mosaic[..., None]
+    return picture.mosaic[..., None] if isinstance(picture, RawImage) else picture.pixels

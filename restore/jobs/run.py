@@ -171,6 +171,22 @@ def _make_folder(folder: Path) -> None:
         raise WriteError(folder, f"the folder cannot be made ({error.strerror}); choose another") from error
 
 
+def _print_of(path: Path) -> tuple[int, int]:
+    """Return size and time of change, which tell whether somebody else writes a file."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ReadError(path, f"cannot be read ({error.strerror}); check the path and your permission") from error
+    return status.st_size, status.st_mtime_ns
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return weights.sha256(path)
+    except OSError as error:
+        raise ReadError(path, f"cannot be read ({error.strerror})") from error
+
+
 def _sweep(works: Sequence[Work]) -> None:
     """Remove temporary files that a killed run left; the journal's lock says that it is not running."""
     for folder in {target.parent for work in works for target in work.targets}:
@@ -242,17 +258,12 @@ class _Job:
             return Outcome(work, Status.SKIPPED, error="exists")
         if there and self.options.existing is Existing.REFUSE and not self._may_replace(there):
             raise _RefusedError(there[0], "exists already; use --overwrite, --skip-existing or another folder")
-        before = work.source.stat()
+        before = _print_of(work.source)
         picture = files.read(work.source)
-        loaded.line = replace(
-            loaded.line,
-            sha256=weights.sha256(work.source),
-            bytes=before.st_size,
-            modified_ns=before.st_mtime_ns,
-        )
-        after = work.source.stat()
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        sha256 = _sha256(work.source)
+        if before != _print_of(work.source):
             raise ReadError(work.source, "changed while it was read; run again when nothing writes it")
+        loaded.line = replace(loaded.line, sha256=sha256, bytes=before[0], modified_ns=before[1])
         loaded.pictures.append(picture)
         return None
 
@@ -269,8 +280,8 @@ class _Job:
         _make_folder(target.parent)
         self._note(replace(loaded.line, status=STARTED, target=self._name(target)))
         preview = develop(result.picture) if isinstance(result.picture, RawImage) else None
-        files.write(target, result.picture, depth=self.options.depth, preview=preview)
-        sha256 = weights.sha256(target)
+        files.write(target, result.picture, bits=self.options.depth, preview=preview)
+        sha256 = _sha256(target)
         seconds = time.perf_counter() - loaded.started
         made = side.Made(
             source=work.source,
@@ -282,7 +293,7 @@ class _Job:
             depth=self.options.depth,
             device=str(self.runtime.compute("fp32").device),
             seconds=seconds,
-            scores=score(target, work.source, self.options.reference),
+            scores=None if self.options.reference is None else score(target, work.source, self.options.reference),
         )
         record = side.record(result, made)
         side.write(target, record)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -12,15 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from restore import __version__
+import restore
 from restore.errors import RecipeError
 from restore.files.atomic import replacing
 from restore.files.folder import SIDE_SUFFIX
+from restore.jobs.lines import SCHEMA, plain
 from restore.pipeline import Result
 from restore.recipe import Recipe
-
-SCHEMA = 1
-"""Version of the side file and of ``--json`` lines; raised when a field changes its meaning."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Made:
     depth: int | None
     device: str
     seconds: float
-    scores: dict[str, float] | None = None
+    scores: dict[str, Any] | None = None
 
 
 def path_of(target: Path) -> Path:
@@ -78,7 +75,7 @@ def record(result: Result, made: Made) -> dict[str, Any]:
             "recipe": recipe,
             "reports": reports,
             "versions": {
-                "restore": __version__,
+                "restore": restore.__version__,
                 "python": platform.python_version(),
                 "torch": str(torch.__version__),
                 "numpy": np.__version__,
@@ -124,20 +121,3 @@ def output_options(path: Path) -> tuple[str | None, int | None]:
 def same_result(recipe: Recipe, format: str, depth: int | None) -> str:  # noqa: A002 - the option's name
     """Return text that is equal when two runs make the same of an input."""
     return json.dumps([recipe.model_dump(mode="json"), format, depth], sort_keys=True)
-
-
-def plain(value: Any) -> Any:
-    """Return JSON values for records of numbers; numbers that are not finite become None, as JSON has none.
-
-    >>> plain({"psnr": float("inf"), "tile": np.int64(3), "levels": (1.0, 2.0)})
-    {'psnr': None, 'tile': 3, 'levels': [1.0, 2.0]}
-    """
-    if isinstance(value, dict):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    if isinstance(value, np.generic | np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, str | int | float) else str(value)
