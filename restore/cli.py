@@ -21,21 +21,22 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="Restore photographs, raw and developed: denoise, enlighten, repair.",
 )
-weights_app = typer.Typer(no_args_is_help=True, help="Look at the weights of methods, check them, bring others in.")
+weights_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the weights of methods, check them, bring others in.")
 app.add_typer(weights_app, name="weights")
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Picture files, and folders of them.")]
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Picture files.")]
-Methods = Annotated[str | None, typer.Option("--method", "-m", metavar="M[,M2]", help="Methods in order. [auto]")]
+Methods = Annotated[str | None, typer.Option("--method", "-m", metavar="M[,M2]", help="Methods in order (default: auto).")]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe, or the side file of a result.")]
 Knobs = Annotated[list[str] | None, typer.Option("--set", metavar="METHOD.KNOB=VALUE", help="Set a knob.")]
-Strength = Annotated[float | None, typer.Option(min=0, max=1, help="How much of the change is kept. [1]")]
+Strength = Annotated[float | None, typer.Option(min=0, max=1, help="How much of the change is kept (default: 1).")]
 DeviceName = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where networks compute.")]
-Precision = Annotated[Literal["auto", "fp32", "bf16", "fp16"] | None, typer.Option(help="Arithmetic. [auto]")]
-Tile = Annotated[str | None, typer.Option(metavar="auto|N|off", help="Side of tiles. [auto]")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Of every random choice. [0]")]
+Precision = Annotated[Literal["auto", "fp32", "bf16", "fp16"] | None, typer.Option(help="Arithmetic (default: auto).")]
+Tile = Annotated[str | None, typer.Option(metavar="auto|N|off", help="Side of tiles (default: auto).")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Of every random choice (default: 0).")]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object a line.")]
 
 
@@ -58,19 +59,19 @@ def run(
     recipe: RecipeFile = None,
     knobs: Knobs = None,
     strength: Strength = None,
-    noise: Annotated[str | None, typer.Option(metavar="auto|SIGMA", help="As 0.098 or 25/255. [auto]")] = None,
+    noise: Annotated[str | None, typer.Option(metavar="auto|SIGMA", help="As 0.098 or 25/255 (default: auto).")] = None,
     device: DeviceName = "auto",
     precision: Precision = None,
     tile: Tile = None,
     format: Annotated[  # noqa: A002 - the option's name
         Literal["keep", "png", "tiff", "jpeg", "webp", "avif", "bmp", "jxl", "dng"] | None,
-        typer.Option(help="Format of the results. [keep]"),
+        typer.Option(help="Format of the results (default: keep)."),
     ] = None,
-    depth: Annotated[int | None, typer.Option(metavar="8|16|32", help="Bits a sample. [the input's]")] = None,
+    depth: Annotated[int | None, typer.Option(metavar="8|16|32", help="Bits a sample (default: the input's).")] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Go into sub-folders.")] = False,
     suffix: Annotated[str, typer.Option(help="Added to the names of results, before .png.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there; never an input.")] = False,
-    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Pass over inputs that have a result.")] = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Pass over what has a result.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run ended.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Files worked on at the same time.")] = 1,

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
 from restore import weights
@@ -65,7 +64,11 @@ class Journal:
             self._file: IO[bytes] = self.path.open("a+b")
         except OSError as error:
             raise WriteError(self.path, f"cannot write the journal ({error.strerror})") from error
-        _hold(self._file, self.path)
+        try:
+            _hold(self._file, self.path)
+        except WriteError:
+            self._file.close()
+            raise
         self.last = self._read()
 
     def _read(self) -> Mapping[str, Line]:
@@ -84,7 +87,7 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def name(self, path: Path) -> str:

@@ -113,7 +113,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _key(path: Path) -> str:
-    """What two paths share that name the same file, as far as names tell."""
+    """Return what two paths share that name the same file, as far as names tell."""
     return os.path.normcase(os.path.realpath(path.parent) + os.sep + path.name)
 
 

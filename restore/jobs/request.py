@@ -89,7 +89,7 @@ def _with_knobs(steps: Sequence[Step], knobs: dict[str, dict[str, Any]], strengt
     for method in knobs:
         if method not in names:
             methods.get(method)
-            raise RecipeError(f"--set {method}.{next(iter(knobs[method]))}: no such step in this run.{nearest(method, names)}")
+            raise RecipeError(f"--set {method}: this run has no such step.{nearest(method, names)}")
     return [
         Step.make(
             **step.model_dump(exclude={"settings", "strength"}),

@@ -339,5 +339,3 @@ def _named(error: RestoreError, work: Work) -> str:
     """Say an error with the file it is about."""
     text = str(error)
     return text if text.startswith(str(work.source)) else f"{work.source}: {text}"
-
-

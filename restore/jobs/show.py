@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from datetime import timedelta
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -50,7 +49,7 @@ class Screen:
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -107,7 +106,8 @@ def in_words(outcome: Outcome) -> str:
     """Say in a line what was made of a file."""
     if outcome.status is not Status.DONE:
         return f"{outcome.work.source}: skipped, {outcome.error}"
-    steps = [f"{s['method']} ({s['reason']})" if s["reason"] else s["method"] for s in outcome.record["recipe"]["steps"]]
+    made = outcome.record["recipe"]["steps"]
+    steps = [step["method"] + (f" ({step['reason']})" if step["reason"] else "") for step in made]
     scores = outcome.record["scores"] or {}
     numbers = [f"{name.upper()} {value:.4g}" for name, value in scores.items() if isinstance(value, float)]
     notes = [note for report in outcome.record["reports"] for note in report["facts"].get("notes", ())]

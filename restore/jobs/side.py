@@ -62,7 +62,7 @@ def record(result: Result, made: Made) -> dict[str, Any]:
     for step in [*recipe["steps"], *(report["step"] for report in reports)]:
         if step["weights"] and PurePath(step["weights"]).is_absolute():
             step["weights"] = PurePath(step["weights"]).name
-    return plain(
+    content: dict[str, Any] = plain(
         {
             "schema_version": SCHEMA,
             "input": {"name": made.source.name, "sha256": made.sha256, "bytes": made.bytes},
@@ -87,6 +87,7 @@ def record(result: Result, made: Made) -> dict[str, Any]:
             "scores": made.scores,
         }
     )
+    return content
 
 
 def write(target: Path, content: dict[str, Any]) -> None:

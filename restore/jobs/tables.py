@@ -62,7 +62,8 @@ def verify_weights(*, is_json: bool) -> int:
 
 def show_scores(rows: Iterator[Row], count: int, *, is_json: bool) -> int:
     """Show the scores of every picture as they come, then the mean; return the exit code."""
-    table = Table("picture", "methods", *(f"{name} {when}" for name in ("PSNR", "SSIM") for when in ("before", "after")))
+    heads = [f"{name} {when}" for name in ("PSNR", "SSIM") for when in ("before", "after")]
+    table = Table("picture", "methods", *heads)
     seen: list[Row] = []
     try:
         for row in rows:
