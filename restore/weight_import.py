@@ -33,18 +33,19 @@ def converted(source: Path, *, may_unpickle: bool) -> bytes:
     if not may_unpickle:
         raise WeightsError(f"{source}: is a pickle; pass --allow-pickle if you trust where it comes from")
     try:
-        content = torch.load(source, map_location="cpu", weights_only=True)
+        loaded = torch.load(source, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(f"{source}: cannot be read as a PyTorch checkpoint ({reason})") from error
-    state = state_dict(content)
+    state = state_dict(loaded)
     if not state:
         raise WeightsError(f"{source}: holds no state dict (a table of names to tensors)")
     broken = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:
         raise WeightsError(f"{source}: weights are not finite ({', '.join(broken[:3])}); get the file again")
     origin = {"source": source.name, "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
-    return save({name: value.contiguous().clone() for name, value in state.items()}, metadata=origin)
+    content: bytes = save({name: value.contiguous().clone() for name, value in state.items()}, metadata=origin)
+    return content
 
 
 def state_dict(content: Any) -> dict[str, Tensor]:
