@@ -24,12 +24,16 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Restore photographs, raw and developed: denoise, enlighten, repair.",
 )
-weights_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the weights of methods, check them, bring others in.")
+weights_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Look at the weights of methods, check them, bring others in."
+)
 app.add_typer(weights_app, name="weights")
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Picture files, and folders of them.")]
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Picture files.")]
-Methods = Annotated[str | None, typer.Option("--method", "-m", metavar="M[,M2]", help="Methods in order (default: auto).")]
+Methods = Annotated[
+    str | None, typer.Option("--method", "-m", metavar="M[,M2]", help="Methods in order (default: auto).")
+]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe, or the side file of a result.")]
 Knobs = Annotated[list[str] | None, typer.Option("--set", metavar="METHOD.KNOB=VALUE", help="Set a knob.")]
 Strength = Annotated[float | None, typer.Option(min=0, max=1, help="How much of the change is kept (default: 1).")]
