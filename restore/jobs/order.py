@@ -12,8 +12,9 @@ from restore.files import container
 from restore.files.folder import find
 from restore.jobs import lines, show, side
 from restore.jobs.plan import KEEP, Existing, Naming, Work, plan
+from restore.jobs.report import Options
 from restore.jobs.request import Request, recipe_for
-from restore.jobs.run import Options, run_folder
+from restore.jobs.run import run_folder
 from restore.recipe import Recipe
 from restore.runtime import Device, Runtime
 

@@ -8,9 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,110 +16,14 @@ from restore import files, pipeline, weights
 from restore.errors import Cancelled, MemoryLimitError, ReadError, RestoreError, WriteError
 from restore.jobs import engine, side
 from restore.jobs.journal import DONE, FAILED, STARTED, Journal, Line
-from restore.jobs.plan import KEEP, Existing, Work
+from restore.jobs.plan import Existing, Work
 from restore.jobs.reference import score
+from restore.jobs.report import Moved, OnEvent, Options, Outcome, Report, Status
 from restore.picture import Picture, RawImage
 from restore.pipeline import Result
 from restore.raw.develop import develop
 from restore.recipe import Recipe
 from restore.runtime import Runtime, Tick
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a job treats files; nothing here changes pixels but ``format`` and ``depth``.
-
-    Parameters
-    ----------
-    folder
-        Where the journal is kept; None keeps none.
-    is_resumed
-        Whether to pass over what the journal says is done.
-    format, depth
-        What to write; ``"keep"`` and None keep the input's own.
-    jobs
-        Files worked on at the same time.
-    reference
-        Folder of clean pictures of the same names, to score against.
-    """
-
-    folder: Path | None = None
-    existing: Existing = Existing.REFUSE
-    is_resumed: bool = False
-    format: str = KEEP
-    depth: int | None = None
-    jobs: int = 1
-    reference: Path | None = None
-
-
-class Status(StrEnum):
-    """How work on a file ended."""
-
-    DONE = "done"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How work on one file ended.
-
-    Parameters
-    ----------
-    target
-        The file written.
-    error
-        What went wrong, or why it was skipped.
-    kind
-        Name of the error's type; ``"internal error"`` is a bug of ours, whose traceback is in ``trace``.
-    record
-        Content of the side file.
-    """
-
-    work: Work
-    status: Status
-    target: Path | None = None
-    error: str = ""
-    kind: str = ""
-    trace: str = ""
-    seconds: float = 0.0
-    record: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Moved:
-    """Where work on one file stands: the share of the file that is done, 0...1."""
-
-    work: Work
-    step: str
-    share: float
-
-
-OnEvent = Callable[[Moved | Outcome], None]
-"""Hears of every move, from several threads, and of every outcome, in the order of the works."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """How a job ended; ``is_cancelled`` when somebody stopped it."""
-
-    outcomes: tuple[Outcome, ...]
-    is_cancelled: bool
-    seconds: float
-
-    def count(self, status: Status) -> int:
-        """Return how many files ended so."""
-        return sum(outcome.status is status for outcome in self.outcomes)
-
-    @property
-    def exit_code(self) -> int:
-        """0 all done, 1 nothing done, 3 some failed, 130 stopped."""
-        if self.is_cancelled:
-            return 130
-        if not self.count(Status.DONE) + self.count(Status.SKIPPED):
-            return 1
-        return 3 if self.count(Status.FAILED) else 0
 
 
 def run_folder(
@@ -169,6 +71,10 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WriteError(folder, f"the folder cannot be made ({error.strerror}); choose another") from error
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
 
 
 def _print_of(path: Path) -> tuple[int, int]:
@@ -253,30 +159,34 @@ class _Job:
             raise work.problem
         if self.journal and self.options.is_resumed and self.journal.is_done(work.source, loaded.line.recipe):
             return Outcome(work, Status.SKIPPED, error="done before")
-        there = [target for target in work.targets if target.exists() or target.is_symlink()]
-        if there and self.options.existing is Existing.SKIP:
+        if self.options.existing is Existing.SKIP and any(_is_there(target) for target in work.targets):
             return Outcome(work, Status.SKIPPED, error="exists")
-        if there and self.options.existing is Existing.REFUSE and not self._may_replace(there):
-            raise _RefusedError(there[0], "exists already; use --overwrite, --skip-existing or another folder")
+        if work.mosaic_target is None:
+            self._check_free(work.target)
         before = _print_of(work.source)
         picture = files.read(work.source)
         sha256 = _sha256(work.source)
         if before != _print_of(work.source):
             raise ReadError(work.source, "changed while it was read; run again when nothing writes it")
         loaded.line = replace(loaded.line, sha256=sha256, bytes=before[0], modified_ns=before[1])
+        if work.target.suffix == ".dng" and not isinstance(picture, RawImage):
+            raise WriteError(work.target, "a developed picture cannot become a DNG; choose --format tiff or png")
         loaded.pictures.append(picture)
         return None
 
-    def _may_replace(self, targets: list[Path]) -> bool:
-        return (
-            self.options.is_resumed and self.journal is not None and all(self.journal.is_ours(path) for path in targets)
-        )
+    def _check_free(self, target: Path) -> None:
+        """Refuse to replace what is there, unless that was asked for or it is our own of an earlier run."""
+        if self.options.existing is Existing.OVERWRITE or not _is_there(target):
+            return
+        if not (self.options.is_resumed and self.journal and self.journal.is_ours(target)):
+            raise _RefusedError(target, "exists already; use --overwrite, --skip-existing or another folder")
 
     def _finish(self, loaded: _Loaded) -> Outcome:
         work = loaded.work
         result = self._restored(work, loaded.pictures)
         is_mosaic = isinstance(result.picture, RawImage)
         target = work.mosaic_target if is_mosaic and work.mosaic_target is not None else work.target
+        self._check_free(target)
         _make_folder(target.parent)
         self._note(replace(loaded.line, status=STARTED, target=self._name(target)))
         preview = develop(result.picture) if isinstance(result.picture, RawImage) else None

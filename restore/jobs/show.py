@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from restore.jobs import lines
 from restore.jobs.lines import say, say_aside
 from restore.jobs.plan import Work
-from restore.jobs.run import Moved, Outcome, Report, Status
+from restore.jobs.report import Moved, Outcome, Report, Status
 
 PAUSE = 2.0
 """Seconds between two lines of progress where there is no terminal."""
@@ -113,7 +113,9 @@ def in_words(outcome: Outcome) -> str:
     notes = [note for report in outcome.record["reports"] for note in report["facts"].get("notes", ())]
     notes += [scores["problem"]] if "problem" in scores else []
     more = "".join(f"; {text}" for text in [*numbers, *notes])
-    return f"{outcome.work.source} -> {outcome.target}  {', '.join(steps)}{more}  {outcome.seconds:.1f} s"
+    return (
+        f"{outcome.work.source} -> {outcome.target}  {', '.join(steps) or 'unchanged'}{more}  {outcome.seconds:.1f} s"
+    )
 
 
 def summary(report: Report, *, is_json: bool) -> str:

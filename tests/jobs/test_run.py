@@ -14,7 +14,8 @@ from restore.errors import WriteError
 from restore.files.folder import find
 from restore.jobs import run as run_module
 from restore.jobs.plan import Existing, Naming, plan
-from restore.jobs.run import Moved, Options, Outcome, Report, Status, run_folder
+from restore.jobs.report import Moved, Options, Outcome, Report
+from restore.jobs.run import run_folder
 from restore.picture import Image, Meta
 from restore.recipe import Recipe, Step
 from restore.runtime import Runtime
@@ -103,6 +104,39 @@ def test_what_is_there_is_kept_unless_asked(pictures: Path, tmp_path: Path) -> N
     assert (out / "a.png").read_bytes() == b"the user's own"
     assert statuses(job(pictures, out, options=Options(out, Existing.OVERWRITE))) == ["done"] * 3
     assert np.array_equal(files.read(out / "a.png").pixels, files.read(pictures / "a.png").pixels)
+
+
+def test_what_appears_during_a_run_is_kept(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def intrude(event: Moved | Outcome) -> None:
+        if isinstance(event, Moved) and event.work.source.name == "a.png":
+            (out / "a.png").write_bytes(b"somebody else's")
+
+    report = job(pictures, out, on_event=intrude)
+    assert statuses(report) == ["failed", "done", "done"]
+    assert (out / "a.png").read_bytes() == b"somebody else's"
+
+
+def test_a_developed_picture_does_not_become_a_dng(pictures: Path, tmp_path: Path) -> None:
+    recipe = NONE.model_copy(update={"develop": None})
+    works = plan(find([pictures]), recipe, Naming(tmp_path / "out", format="dng"))
+    report = run_folder(works, recipe, Runtime(device="cpu"), Options(tmp_path / "out"))
+    assert [outcome.kind for outcome in report.outcomes] == ["WriteError"] * 2
+    assert "cannot become a DNG" in report.outcomes[0].error
+
+
+def test_a_raw_is_written_as_dng_or_developed(shared: Path, tmp_path: Path) -> None:
+    source = shared / "data" / "raw" / "nikon_dsc1339_rggb_crop.dng"
+    as_dng = Recipe(noise=0.01, develop=None)
+    (work,) = plan(find([source]), as_dng, Naming(tmp_path))
+    report = run_folder([work], as_dng, Runtime(device="cpu"), Options(tmp_path))
+    assert report.outcomes[0].target == tmp_path / source.name
+    assert np.array_equal(files.read(tmp_path / source.name).mosaic, files.read(source).mosaic)
+    (work,) = plan(find([source]), NONE, Naming(tmp_path))
+    report = run_folder([work], NONE, Runtime(device="cpu"), Options(tmp_path))
+    assert report.outcomes[0].target == tmp_path / source.with_suffix(".png").name
+    assert files.read(tmp_path / source.with_suffix(".png").name).meta.bits == 16
 
 
 def test_a_refused_file_does_not_make_the_journal_forget(pictures: Path, tmp_path: Path) -> None:
