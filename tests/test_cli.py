@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
-from restore import cli, files, metrics
+import restore
+from restore import cli, files, metrics, weights
 from restore.degrade import degrade
 from restore.picture import Image, Meta
 
@@ -136,6 +137,8 @@ def test_auto_says_why(call, tmp_path: Path) -> None:
     code, out, _ = call("run", path, "-o", tmp_path / "out")
     assert code == 0
     assert "measured" in out[0]
+    assert call("run", path, "-o", tmp_path / "kept", "--strength", "0")[0] == 0
+    assert np.array_equal(files.read(tmp_path / "kept" / "a.png").pixels, files.read(path).pixels)
 
 
 def test_one_picture_to_one_file(call, tmp_path: Path) -> None:
@@ -266,7 +269,7 @@ def test_info_says_what_is_known_and_what_is_broken(call, tmp_path: Path) -> Non
 def test_info_of_a_raw(call, shared: Path) -> None:
     code, out, _ = call("info", shared / "data" / "raw" / "nikon_dsc1339_rggb_crop.dng")
     assert code == 0
-    assert "raw RG/GB" in out[0]
+    assert "14-bit RG/GB" in out[0]
     assert "white balance" in out[0]
 
 
@@ -312,6 +315,54 @@ def test_weights_are_imported_only_when_allowed(call, tmp_path: Path) -> None:
     found = load_file(tmp_path / "net.safetensors")
     assert torch.equal(found["a"], state["module.a"])
     assert torch.equal(found["b"], state["module.b"])
+
+
+def test_weights_are_listed_and_verified(call, tmp_path: Path, monkeypatch) -> None:
+    content = save({"a": torch.ones(3)})
+    for key in ("good", "bad"):
+        (tmp_path / f"{key}.safetensors").write_bytes(content)
+    facts = f'bytes = {len(content)}\nlicence = "Apache-2.0"\ndata = "photos"\ncommand = "restore train x"\n'
+    right, wrong = hashlib.sha256(content).hexdigest(), "0" * 64
+    (tmp_path / "manifest.toml").write_text(
+        f'[good]\nsha256 = "{right}"\n{facts}scores = {{ kodak25 = 31.0 }}\n[bad]\nsha256 = "{wrong}"\n{facts}'
+    )
+    monkeypatch.setattr(weights, "folder", lambda: tmp_path)
+    weights.manifest.cache_clear()
+    try:
+        code, out, _ = call("weights", "list")
+        assert code == 0
+        assert out[0].startswith(f"good: {len(content)} bytes, Apache-2.0; photos; restore train x; kodak25 31")
+        code, out, _ = call("weights", "verify")
+        assert code == 3
+        assert out[0] == "good: as promised"
+        assert "is not the file that the manifest promises" in out[1]
+        assert json.loads(call("weights", "verify", "--json")[1][0])["error"] is None
+    finally:
+        weights.manifest.cache_clear()
+
+
+def test_a_checkpoint_that_runs_code_is_refused(call, tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "sprung",)
+
+    torch.save({"state_dict": Trap()}, tmp_path / "trap.pth")
+    words = ["weights", "import", tmp_path / "trap.pth", "-o", tmp_path / "net.safetensors", "--allow-pickle"]
+    code, _, err = call(*words)
+    assert code == 1
+    assert "cannot be read as a PyTorch checkpoint" in err
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("name", ["app.py", "restore/_page.py"])
+def test_the_page_is_found_in_a_checkout_and_in_an_installation(call, tmp_path: Path, monkeypatch, name: str) -> None:
+    (tmp_path / "restore").mkdir()
+    (tmp_path / name).write_text("def main(*, host, port):\n    print('page at', host, port)\n")
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "restore" / "cli.py"))
+    monkeypatch.setattr(restore, "__path__", [str(tmp_path / "restore")])
+    monkeypatch.delitem(sys.modules, "restore._page", raising=False)
+    code, out, _ = call("ui", "--port", "8001")
+    assert (code, out) == (0, ["page at 127.0.0.1 8001"])
 
 
 def test_train_lists_what_there_is(call) -> None:

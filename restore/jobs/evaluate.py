@@ -12,7 +12,7 @@ from typing import Any
 
 from restore import files, noise, pipeline
 from restore.degrade import degrade
-from restore.errors import RecipeError, RestoreError
+from restore.errors import Cancelled, RecipeError, RestoreError
 from restore.metrics import Scores, compare
 from restore.picture import Image, RawImage
 from restore.raw.develop import develop
@@ -61,6 +61,8 @@ def evaluate(paths: Sequence[Path], spec: str, recipe: Recipe, runtime: Runtime)
     ------
     RecipeError
         The degradation or the recipe is not known.
+    Cancelled
+        Somebody asked to stop.
     """
     for path in paths:
         try:
@@ -72,7 +74,7 @@ def evaluate(paths: Sequence[Path], spec: str, recipe: Recipe, runtime: Runtime)
             before, after = (compare(x.pixels, clean.pixels, quantise=True) for x in (spoilt, result.picture))
             names = tuple(step.method for step in result.recipe.steps)
             yield Row(path, before, after, names, result.seconds)
-        except RecipeError:
+        except (Cancelled, RecipeError):
             raise
         except RestoreError as error:
             yield Row(path, error=str(error))

@@ -71,7 +71,7 @@ def in_words(level: Noise) -> str:
 def sentences(facts: dict[str, Any]) -> str:
     """Say what `describe` found in a line for people."""
     colours = {1: "grey", 3: "RGB"}.get(facts.get("channels", 0), "")
-    kind = f"raw {'/'.join(facts['cfa'])}" if facts["kind"] == "raw" else colours + " with alpha" * facts["has_alpha"]
+    kind = "/".join(facts["cfa"]) if facts["kind"] == "raw" else colours + " with alpha" * facts["has_alpha"]
     bits = f"{facts['bits']}-bit{' float' if facts['is_float'] else ''}"
     parts = [f"{facts['width']} x {facts['height']}", f"{facts['format']} {bits} {kind}", facts["camera"]]
     parts += [f"ISO {facts['iso']:g}" if facts["iso"] else None]

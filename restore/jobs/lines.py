@@ -13,7 +13,7 @@ SCHEMA = 1
 """Version of the side file and of ``--json`` lines; raised when a field changes its meaning."""
 
 
-def line(kind: str, **fields: Any) -> str:
+def line(kind: str, /, **fields: Any) -> str:
     """Return one line of JSON that says what it is.
 
     >>> line("summary", done=3)
