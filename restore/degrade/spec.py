@@ -74,7 +74,7 @@ def degrade(image: Image, spec: str, *, seed: int) -> Image:
     Raises
     ------
     RecipeError
-        Unknown kind or parameter, a value that is not a number or out of range.
+        Unknown kind or parameter, a value that is not a number or out of range, a negative seed.
 
     Examples
     --------
@@ -82,6 +82,8 @@ def degrade(image: Image, spec: str, *, seed: int) -> Image:
     >>> degrade(grey, "quantise bits=1", seed=0).pixels.max().item()
     0.0
     """
+    if seed < 0:
+        raise RecipeError(f"seed must be a whole number from 0 up, got {seed}")
     pixels = image.pixels
     for position, (kind, settings) in enumerate(_parsed(spec)):
         pixels = KINDS[kind](pixels, np.random.default_rng([seed, position]), **settings)
@@ -100,7 +102,10 @@ def _parsed(spec: str) -> list[tuple[str, dict[str, float]]]:
         kind = kind.replace("-", "_")
         if kind not in KINDS:
             raise RecipeError(f"unknown degradation {kind!r} in {spec!r}.{nearest(kind, KINDS)}")
-        steps.append((kind, dict(_setting(kind, word) for word in words)))
+        settings = dict(_setting(kind, word) for word in words)
+        if len(settings) < len(words):
+            raise RecipeError(f"degradation {kind!r} is given a parameter twice: {part.strip()!r}")
+        steps.append((kind, settings))
     return steps
 
 
@@ -114,7 +119,7 @@ def _setting(kind: str, word: str) -> tuple[str, float]:
         raise RecipeError(f"degradation {kind!r} has no parameter {name!r}.{nearest(name, known)}")
     try:
         top, _, bottom = text.partition("/")
-        value = float(top) / float(bottom or 1)
+        value = float(top) / float(bottom if "/" in text else 1)
     except (ValueError, ZeroDivisionError) as error:
         raise RecipeError(f"{kind} {name}={text!r} is not a number; write 0.098 or 25/255") from error
     low, high = _LIMITS[name]
