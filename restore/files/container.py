@@ -89,9 +89,7 @@ class Limits:
         if width * height > self.max_pixels:
             found = f"{width} x {height} is {width * height / 1e6:.0f} megapixels"
             limit = f"{self.max_pixels / 1e6:g}"
-            raise TooLargeError(
-                path, f"{found}, the limit is {limit}; raise Limits.max_pixels if you trust it"
-            )
+            raise TooLargeError(path, f"{found}, the limit is {limit}; raise Limits.max_pixels if you trust it")
 
 
 @contextmanager
@@ -105,9 +103,7 @@ def opened(path: Path, limits: Limits) -> Iterator[mmap.mmap]:
     """
     try:
         if path.is_dir():
-            raise ReadError(
-                path, "is a folder, not a picture; give the files in it, or run it as a folder job"
-            )
+            raise ReadError(path, "is a folder, not a picture; give the files in it, or run it as a folder job")
         if not path.is_file():
             raise ReadError(path, _absent(path))
         size = path.stat().st_size
@@ -128,11 +124,7 @@ def opened(path: Path, limits: Limits) -> Iterator[mmap.mmap]:
 def _absent(path: Path) -> str:
     if path.is_symlink():
         return f"is a link to {path.readlink()}, which is not there; restore its target"
-    return (
-        "is not a regular file; give a picture file"
-        if path.exists()
-        else "there is no such file; check the path"
-    )
+    return "is not a regular file; give a picture file" if path.exists() else "there is no such file; check the path"
 
 
 def kind(path: Path | str) -> str:

@@ -84,15 +84,15 @@ def layout(buffer: Buffer) -> tuple[Layout, int]:
     return found, found.offset.unpack_from(buffer, 8 if found.is_big else 4)[0]
 
 
-def directory(buffer: Buffer, how: Layout, at: int) -> tuple[dict[int, Entry], int]:
+def directory(buffer: Buffer, how: Layout, at: int, *, is_strict: bool = False) -> tuple[dict[int, Entry], int]:
     """Return the entries of the directory at ``at`` and the offset of the next one (0 = none).
 
-    Entries whose values lie outside the buffer are left out.
+    Entries of unknown types, and unless ``is_strict`` those whose values lie outside, are left out.
 
     Raises
     ------
     ValueError
-        The directory itself lies outside.
+        The directory itself lies outside, or with ``is_strict`` a value.
     """
     size = how.entry.size + how.offset.size
     start = at + how.count.size
@@ -109,6 +109,8 @@ def directory(buffer: Buffer, how: Layout, at: int) -> tuple[dict[int, Entry], i
         value = place + how.entry.size
         if length > how.offset.size:
             value = how.offset.unpack_from(buffer, value)[0]
+        if is_strict and value + length > len(buffer):
+            raise ValueError(f"the value of tag {tag} is cut off")
         if length and value + length <= len(buffer):
             found[tag] = Entry(kind, count, bytes(buffer[value : value + length]), value)
     return found, how.offset.unpack_from(buffer, end)[0]

@@ -65,9 +65,7 @@ def _boxes(path: Path, view: ifd.Buffer) -> Iterator[tuple[bytes, int, int]]:
         if length == 0:
             end = len(view)
         if end < start or end > len(view):
-            raise ReadError(
-                path, f"truncated JPEG XL ({len(view)} bytes, box {name!r} is cut off); get a fresh copy"
-            )
+            raise ReadError(path, f"truncated JPEG XL ({len(view)} bytes, box {name!r} is cut off); get a fresh copy")
         yield name, start, end
         at = end
 
@@ -108,9 +106,7 @@ def write_jxl(file: IO[bytes], image: Image, bits: int, *, is_float: bool, quali
     path, meta = Path(file.name), image.meta
     imagecodecs = optional(path, "imagecodecs", "writing JPEG XL", "jxl")
     if meta.icc and not _is_srgb(meta.icc):
-        raise WriteError(
-            path, "JPEG XL is written without a profile, and this picture has one; choose PNG or TIFF"
-        )
+        raise WriteError(path, "JPEG XL is written without a profile, and this picture has one; choose PNG or TIFF")
     parts = [part.astype(np.float32) if is_float else quantise(part, bits) for part in strips(image)]
     samples = np.concatenate(parts)
     samples = samples[..., 0] if samples.shape[2] == 1 else samples

@@ -234,9 +234,7 @@ def _filtered(rows: Samples, above: Samples, step: int) -> Samples:
     left[:, step:], corner[:, step:] = rows[:, :-step], up[:, :-step]
     guess = left.astype(np.int16) + up - corner
     far_left, far_up, far_corner = (np.abs(guess - side) for side in (left, up, corner))
-    paeth = np.where(
-        (far_left <= far_up) & (far_left <= far_corner), left, np.where(far_up <= far_corner, up, corner)
-    )
+    paeth = np.where((far_left <= far_up) & (far_left <= far_corner), left, np.where(far_up <= far_corner, up, corner))
     tries = np.stack([rows, rows - left, rows - up, rows - paeth])
     best = np.abs(tries.view(np.int8).astype(np.int16)).sum(2).argmin(0)
     kept = np.take_along_axis(tries, best[None, :, None], 0)[0]

@@ -16,6 +16,7 @@ import numpy as np
 import tifffile
 
 from restore.errors import (
+    FileError,
     MemoryLimitError,
     ReadError,
     RestoreError,
@@ -64,9 +65,7 @@ def _decoding(path: Path, container: str) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise MemoryLimitError(
-            f"{path}: no memory for this picture; close other programs or reduce it"
-        ) from error
+        raise MemoryLimitError(f"{path}: no memory for this picture; close other programs or reduce it") from error
     except _DECODERS_RAISE as error:
         if isinstance(error, RestoreError):
             raise
@@ -138,11 +137,10 @@ def write(
 ) -> Path:
     """Write a picture so that ``path`` holds all of it or what it held before; return the path.
 
-    What is not asked for stays as in the source: depth, grey or colour, alpha, EXIF, profile, XMP, orientation,
-    resolution and, for a JPEG, its quantisation tables and subsampling (otherwise quality 95 without
-    subsampling). WebP stays lossless if it was, TIFF stays compressed (then by deflate), JPEG XL is lossless.
-    HEIC cannot be written and a developed raw cannot go back into its file: both become PNG, a raw with 16
-    bits, HEIC with 16 if it had more than 8. BMP and JPEG XL carry no orientation: they are written upright.
+    What is not asked for stays as in the source: depth, colours, alpha, EXIF, profile, XMP, orientation,
+    resolution, a JPEG's tables (else quality 95 without subsampling), whether WebP is lossless and TIFF
+    compressed (by deflate). HEIC and developed raw files become PNG, with 16 bits if they had more than 8.
+    BMP and JPEG XL carry no orientation and are written upright.
 
     Parameters
     ----------
@@ -151,8 +149,8 @@ def write(
     picture
         What to write. A `RawImage` becomes a DNG.
     format
-        ``"jpeg"``, ``"png"``, ``"tiff"``, ``"webp"``, ``"bmp"``, ``"avif"``, ``"jxl"`` or ``"dng"``; by default
-        what the path's suffix says, else what the source was.
+        ``"jpeg"``, ``"png"``, ``"tiff"``, ``"webp"``, ``"bmp"``, ``"avif"``, ``"jxl"`` or ``"dng"``;
+        by default what the path's suffix says, else what the source was.
     bits
         8 or 16 for integers, 32 for floats (TIFF and JPEG XL), which alone are written unclipped.
     quality
@@ -177,19 +175,18 @@ def write(
         write_dng(path, picture, preview=preview)
         return path
     if isinstance(picture, RawImage):
-        raise WriteError(
-            path, f"a sensor's mosaic cannot be written as {container}; develop it first, or choose dng"
-        )
+        raise WriteError(path, f"a mosaic cannot be written as {container}; develop it first, or choose dng")
     depth, is_float = _depth(path, container, picture, bits)
     ready = _prepared(path, container, picture, quality)
     with replacing(path) as part, part.open("wb") as file:
-        _encode(file, container, ready, depth, is_float=is_float, quality=quality)
+        try:
+            _encode(file, container, ready, depth, is_float=is_float, quality=quality)
+        except FileError as error:  # an encoder knows only the temporary file
+            raise type(error)(path, error.problem) from error.__cause__
     return path
 
 
-def _encode(
-    file: IO[bytes], container: str, image: Image, bits: int, *, is_float: bool, quality: int | None
-) -> None:
+def _encode(file: IO[bytes], container: str, image: Image, bits: int, *, is_float: bool, quality: int | None) -> None:
     match container:
         case "jpeg":
             write_jpeg(file, image, quality)
@@ -228,19 +225,13 @@ def _prepared(path: Path, container: str, image: Image, quality: int | None) -> 
     if image.pixels.size == 0:
         raise WriteError(path, "a picture without pixels cannot be written")
     if not np.isfinite([image.pixels.min(), image.pixels.max()]).all():
-        raise ResultError(
-            f"{path}: the picture has NaN or infinite samples; this is a fault of the step before"
-        )
+        raise ResultError(f"{path}: the picture has NaN or infinite samples; this is a fault of the step before")
     if quality is not None and not 1 <= quality <= 100:
         raise WriteError(path, f"quality {quality} is outside 1...100")
     if max(image.size) > _LARGEST_SIDE.get(container, 1 << 30):
-        raise WriteError(
-            path, f"{container} cannot hold {image.size[1]} x {image.size[0]} pixels; choose PNG or TIFF"
-        )
+        raise WriteError(path, f"{container} cannot hold {image.size[1]} x {image.size[0]} pixels; choose PNG or TIFF")
     if container == "jpeg" and image.alpha is not None:
-        raise WriteError(
-            path, "JPEG cannot hold transparency; choose PNG, WebP, AVIF or TIFF, or remove the alpha"
-        )
+        raise WriteError(path, "JPEG cannot hold transparency; choose PNG, WebP, AVIF or TIFF, or remove the alpha")
     if container in _IS_UPRIGHT:
         image = image.upright()
     meta = image.meta

@@ -45,9 +45,7 @@ def to_canvas(picture: Pillow.Image) -> Canvas:
 def to_pillow(image: Image) -> Pillow.Image:
     """Quantise a picture to 8 bits strip by strip."""
     height, width, colours = image.pixels.shape
-    mode = {(1, False): "L", (1, True): "LA", (3, False): "RGB", (3, True): "RGBA"}[
-        colours, image.alpha is not None
-    ]
+    mode = {(1, False): "L", (1, True): "LA", (3, False): "RGB", (3, True): "RGBA"}[colours, image.alpha is not None]
     picture, top = Pillow.new(mode, (width, height)), 0
     for part in strips(image):
         samples = quantise(part, 8)
@@ -67,9 +65,7 @@ def read_jpeg(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
         extra: dict[str, Any] = {}
         if picture.mode == "CMYK":
             canvas = Canvas((picture.height, picture.width, 3), has_alpha=False, white=1)
-            extra["dropped"] = (
-                "CMYK profile: converted to sRGB" if _is_cmyk(icc) else "CMYK: converted to sRGB"
-            )
+            extra["dropped"] = "CMYK profile: converted to sRGB" if _is_cmyk(icc) else "CMYK: converted to sRGB"
             ink = np.asarray(picture)
             # Pillow takes every CMYK JPEG for Adobe's inverted kind; without Adobe's mark it is not.
             cmyk_to_srgb(ink if "adobe" in info else 255 - ink, icc, canvas.pixels)
@@ -98,9 +94,7 @@ def _jpeg_size(path: Path, view: ifd.Buffer) -> tuple[int, int]:
             depth, height, width = struct.unpack_from(">BHH", view, at + 4)
             size = width, height
             if depth != 8 or marker in (0xC3, 0xC7, 0xCB, 0xCF):
-                raise UnsupportedError(
-                    path, f"JPEG with {depth} bits or lossless; convert it to PNG or TIFF first"
-                )
+                raise UnsupportedError(path, f"JPEG with {depth} bits or lossless; convert it to PNG or TIFF first")
         if marker == 0xDA:
             if size is None:
                 break
@@ -124,7 +118,13 @@ def write_jpeg(file: IO[bytes], image: Image, quality: int | None) -> None:
     if meta.dpi:
         options["dpi"] = meta.dpi
     exif = b"Exif\0\0" + meta.exif if meta.exif else b""
-    _save(file, image, "JPEG", exif=exif, optimize=True, **options)
+    try:
+        _save(file, image, "JPEG", exif=exif, **options)
+    except WriteError:
+        if not options.pop("progressive", False):
+            raise
+        # Pillow's buffer for a progressive JPEG is too small for strong noise; a sequential one needs none
+        _save(file, image, "JPEG", exif=exif, **options)
 
 
 def _is_cmyk(icc: bytes | None) -> bool:
@@ -203,9 +203,7 @@ def read_avif(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
         samples = found.reshape(*found.shape[:2], -1)
         has_alpha = samples.shape[2] == 4
         samples = samples[..., [2, 1, 0, 3][: samples.shape[2]]] if samples.shape[2] > 1 else samples
-        canvas = Canvas(
-            (*found.shape[:2], min(3, samples.shape[2])), has_alpha=has_alpha, white=(1 << bits) - 1
-        )
+        canvas = Canvas((*found.shape[:2], min(3, samples.shape[2])), has_alpha=has_alpha, white=(1 << bits) - 1)
         canvas.put_all(samples)
         return _with_info(path, "avif", picture, {}, canvas, bits)
 
@@ -228,17 +226,13 @@ def write_webp(file: IO[bytes], image: Image, quality: int | None) -> None:
     """Write a picture as WebP: lossless if its source was and no quality is asked for."""
     is_lossless = quality is None and bool(image.meta.extra.get("webp_lossless"))
     exif = image.meta.exif or b""
-    _save(
-        file, image, "WEBP", exif=exif, lossless=is_lossless, quality=quality or QUALITY, exact=True, method=4
-    )
+    _save(file, image, "WEBP", exif=exif, lossless=is_lossless, quality=quality or QUALITY, exact=True, method=4)
 
 
 def write_avif(file: IO[bytes], image: Image, quality: int | None) -> None:
     """Write a picture as 8-bit AVIF without chroma subsampling."""
     options: dict[str, Any] = {} if image.pixels.shape[2] == 1 else {"subsampling": "4:4:4"}
-    _save(
-        file, image, "AVIF", exif=image.meta.exif or b"", quality=quality or QUALITY, max_threads=1, **options
-    )
+    _save(file, image, "AVIF", exif=image.meta.exif or b"", quality=quality or QUALITY, max_threads=1, **options)
 
 
 def _save(file: IO[bytes], image: Image, name: str, **options: Any) -> None:
@@ -247,9 +241,10 @@ def _save(file: IO[bytes], image: Image, name: str, **options: Any) -> None:
         options["xmp"] = meta.xmp
     if meta.icc:
         options["icc_profile"] = meta.icc
+    body = io.BytesIO()  # not the file: Pillow would hide why it cannot be written
     try:
-        to_pillow(image).save(file, name, **options)
-    except (ValueError, TypeError, RuntimeError, SyntaxError, struct.error) as error:
-        raise WriteError(
-            Path(file.name), f"{name} cannot hold this picture ({error}); choose PNG or TIFF"
-        ) from error
+        to_pillow(image).save(body, name, **options)
+    except (OSError, ValueError, TypeError, RuntimeError, SyntaxError, struct.error) as error:
+        problem = f"{name} cannot hold this picture ({error}); choose PNG or TIFF"
+        raise WriteError(Path(file.name), problem) from error
+    file.write(body.getbuffer())

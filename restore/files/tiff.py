@@ -108,6 +108,7 @@ def _read_page(path: Path, view: ifd.Buffer, limits: Limits, tags: Any) -> Image
     canvas, photometric = _decode(path, view, page)
     bits, extra = page.bits, {"tiff_compression": "none" if tags.compression == NONE else "deflate"}
     how, _ = ifd.layout(view)
+    ifd.directory(view, how, tags.offset, is_strict=True)
     known = ifd.tree(view, how, tags.offset)
     icc, xmp = (entry.data if isinstance(entry := known.get(tag), ifd.Entry) else None for tag in (ICC, XMP))
     if photometric == WHITE_IS_ZERO:
@@ -159,9 +160,7 @@ def _checked(path: Path, size: int, limits: Limits, tags: Any) -> _Page:
     usable = (is_integer and bits in range(1, 17)) or (is_float and bits in (16, 32, 64))
     if photometric not in _COLOURS or not usable or tags.imagedepth != 1:
         found = f"photometric {photometric}, {bits} bits, format {tags.sampleformat}, depth {tags.imagedepth}"
-        raise UnsupportedError(
-            path, f"TIFF of a kind that cannot be read ({found}); convert it to 16-bit RGB first"
-        )
+        raise UnsupportedError(path, f"TIFF of a kind that cannot be read ({found}); convert it to 16-bit RGB first")
     colours = _COLOURS[photometric]
     if samples - colours not in (0, 1):
         problem = f"TIFF with {samples} samples a pixel where {colours} or {colours + 1} are expected"
@@ -178,19 +177,19 @@ def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
     """Return the samples and what they mean, by the decoder at hand that keeps all bits."""
     tags = page.tags
     is_plain = (
-        tags.compression in _PLAIN_CODECS
-        and tags.predictor != _FLOAT_PREDICTOR
-        and page.bits in (1, 8, 16, 32, 64)
+        tags.compression in _PLAIN_CODECS and tags.predictor != _FLOAT_PREDICTOR and page.bits in (1, 8, 16, 32, 64)
     )
     can_all = importlib.util.find_spec("imagecodecs") is not None
     if page.photometric != YCBCR and (is_plain or can_all):
         return _by_segments(path, page), page.photometric
     problem = f"this TIFF ({tags.compression.name}, {page.bits} bits)"
-    if tags.index:
+    is_separate = int(tags.planarconfig) == _SEPARATE  # OpenCV misreads it
+    if tags.index or (is_separate and page.bits > 8):
         raise not_installed(path, problem, "jxl")
+    body = _upright(view)
     if page.bits <= 8:
-        return _by_pillow(view, page), RGB
-    found: Samples | None = cv2.imdecode(np.frombuffer(view, np.uint8), cv2.IMREAD_UNCHANGED)
+        return _by_pillow(body), RGB
+    found: Samples | None = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
     channels = page.shape[2] + page.has_alpha
     if found is None or found.shape[:2] != page.shape[:2] or found[0, 0].size != channels or channels == 2:
         raise not_installed(path, problem, "jxl")
@@ -203,9 +202,7 @@ def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
 def _by_segments(path: Path, page: _Page) -> Canvas:
     """Decode strip by strip or tile by tile, one at a time."""
     canvas, is_separate = page.canvas(), int(page.tags.planarconfig) == _SEPARATE
-    for data, (plane, _, top, left, _), _ in page.tags.segments(
-        maxworkers=1, buffersize=1 << 22, _fullsize=False
-    ):
+    for data, (plane, _, top, left, _), _ in page.tags.segments(maxworkers=1, buffersize=1 << 22, _fullsize=False):
         if data is None:
             raise ReadError(path, "damaged TIFF (a piece of the picture is missing); get a fresh copy")
         samples = data[0]
@@ -215,21 +212,24 @@ def _by_segments(path: Path, page: _Page) -> Canvas:
                 _check_finite(path, part)
             if plane >= page.shape[2] and is_separate and canvas.alpha is not None:
                 alpha = canvas.alpha[top + rows.start :, left:][: part.shape[0], : part.shape[1]]
-                np.divide(
-                    part[: alpha.shape[0], : alpha.shape[1], 0], canvas.white, out=alpha, casting="unsafe"
-                )
+                np.divide(part[: alpha.shape[0], : alpha.shape[1], 0], canvas.white, out=alpha, casting="unsafe")
             else:
                 canvas.put(part, top + rows.start, left, plane if is_separate else 0)
     return canvas
 
 
-def _by_pillow(view: ifd.Buffer, page: _Page) -> Canvas:
-    """Decode 8 bits or fewer through Pillow, which must not see the orientation: it would apply it."""
+def _upright(view: ifd.Buffer) -> bytearray:
+    """Return a copy of the file with orientation 1, because Pillow and OpenCV would turn the picture."""
     how, first = ifd.layout(view)
     tags, body = ifd.directory(view, how, first)[0], bytearray(view)
     if ORIENTATION in tags:
         upright = how.make(tags[ORIENTATION].type, 1).data
         body[tags[ORIENTATION].place : tags[ORIENTATION].place + len(upright)] = upright
+    return body
+
+
+def _by_pillow(body: bytearray) -> Canvas:
+    """Decode 8 bits or fewer."""
     with TiffImagePlugin.TiffImageFile(io.BytesIO(body)) as picture:
         if picture.mode == "CMYK":
             raise ValueError("compressed CMYK")

@@ -91,6 +91,7 @@ def _bytes(samples: Samples, order: str) -> bytes:
 def _differences(samples: Samples) -> Samples:
     """Replace each sample by its difference from the left one, modulo its range (TIFF 6, section 14).
 
+    >>> import numpy as np
     >>> _differences(np.array([[[3], [2], [9]]], np.uint8)).ravel().tolist()
     [3, 255, 7]
     """
