@@ -111,13 +111,16 @@ def main(argv: list[str] | None = None) -> None:
     net = UnshuffleUNet()
     budget = Budget(args.minutes, args.rate, device=args.device)
     score = validation(Photos(args.photos, held_out=True), args.device)
-    fit(
-        net,
-        batches(Photos(args.photos), config, rng, args.device),
-        loss,
-        budget,
-        args.run / "checkpoint.pt",
-        score,
+    examples = batches(Photos(args.photos), config, rng, args.device)
+    state, progress = fit(net, examples, loss, budget, checkpoint, score)
+    ship(
+        "denoise",
+        state,
+        command=f"restore train denoise PHOTOS --minutes {args.minutes:g} --rate {args.rate:g} --seed {config.seed}",
+        data=FREE_PHOTOS,
+        steps=progress.steps,
+        hours=progress.seconds / 3600,
+        seed=config.seed,
     )
 
 
