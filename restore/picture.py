@@ -56,7 +56,7 @@ class Meta:
     dpi
         Resolution, horizontal and vertical, in pixels per inch.
     icc, exif, xmp
-        The profile, the EXIF block (TIFF header first, without ``Exif\\0\\0``) and the XMP packet, as bytes.
+        The profile, the EXIF block (TIFF header first, without the ``Exif`` marker) and the XMP packet, as bytes.
     extra
         Format details a writer needs to keep a file's character (JPEG quality, TIFF compression, ...).
     """

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Self
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - torch's own convention
+from torch.nn import functional as F
+
+from restore.errors import WeightsError
 
 
 class ResidualBlock(nn.Module):
@@ -22,6 +27,17 @@ class ResidualBlock(nn.Module):
 
 def _stage(width: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
+
+
+def _radius(blocks: tuple[int, ...]) -> int:
+    """Return how many pixels around an output pixel the network reads, walking from the output to the input."""
+    enc1, enc2, middle, dec2, dec1 = (2 * n for n in blocks)
+    half = 1 + dec1  # the tail and the last decoder, in pixels of 1/2
+    quarter = (half + 1) // 2 + dec2
+    eighth = (quarter + 1) // 2 + middle
+    quarter = 2 * eighth + 1 + enc2
+    half = 2 * quarter + 1 + enc1 + 1
+    return 2 * half + 1
 
 
 class UnshuffleUNet(nn.Module):
@@ -58,6 +74,7 @@ class UnshuffleUNet(nn.Module):
     ) -> None:
         super().__init__()
         w1, w2, w3 = widths
+        self.radius = _radius(blocks)
         self.channels, self.conditions = channels, conditions
         self.head = nn.Conv2d(4 * channels + conditions, w1, 3, padding=1, bias=False)
         self.enc1 = _stage(w1, blocks[0])
@@ -76,6 +93,27 @@ class UnshuffleUNet(nn.Module):
             if isinstance(module, ResidualBlock):
                 nn.init.zeros_(module.conv2.weight)  # each block starts as the identity
         nn.init.zeros_(self.tail.weight)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> Self:
+        """Build the network whose sizes the state dict tells, and load it.
+
+        Raises
+        ------
+        WeightsError
+            The state dict is of another architecture.
+        """
+        try:
+            widths = tuple(state[key].shape[0] for key in ("head.weight", "down1.weight", "down2.weight"))
+            channels = state["tail.weight"].shape[0] // 4
+            conditions = state["head.weight"].shape[1] - 4 * channels
+            stages = ("enc1", "enc2", "middle", "dec2", "dec1")
+            blocks = tuple(sum(key.startswith(f"{stage}.") for key in state) // 2 for stage in stages)
+            net = cls(channels, conditions, widths, blocks)  # type: ignore[arg-type]
+            net.load_state_dict(dict(state))
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise WeightsError(f"these weights are not of the {cls.__name__} architecture: {error}") from error
+        return net
 
     def forward(self, picture: Tensor, levels: Tensor | None = None) -> Tensor:
         """Predict the noise.

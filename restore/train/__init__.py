@@ -1,1 +1,1 @@
-"""Training scripts, one flat file a method; they write weights and manifest entries and are imported by the command only."""
+"""Training scripts, one flat file a method: they write weights and manifest entries; only the command runs them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -88,7 +88,7 @@ def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
     return score
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Run the training from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", type=Path)
@@ -97,14 +97,13 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/denoise"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     config = Config()
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
     net = UnshuffleUNet()
-    print(asdict(config), sum(p.numel() for p in net.parameters()))
     budget = Budget(args.minutes, args.rate, device=args.device)
     score = validation(Photos(args.photos, held_out=True), args.device)
     fit(

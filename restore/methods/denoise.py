@@ -1,0 +1,102 @@
+"""The workhorse denoiser: a small network told how noisy the picture is, for white noise and for camera noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from restore.method import Compute, Look, Method, Offer, Role, Scene, Settings, State, knob
+from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.picture import Domain
+from restore.tiling import TileOp
+
+QUIET = 0.5 / 255
+"""Noise below half an 8-bit step is not worth a change."""
+
+CORRELATED = 0.15
+"""Correlation of neighbouring pixels' noise from which it counts as camera noise."""
+
+
+class DenoiseSettings(Settings):
+    """Knobs of ``denoise``."""
+
+    kind: Literal["auto", "white", "camera"] = knob(
+        "auto", "Noise of independent pixels (scans, renderings), or as cameras leave it after development and JPEG"
+    )
+    detail: float = knob(0.0, "Keeps fine detail and some of the noise with it", low=0, high=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Denoiser:
+    """A network that is told the noise level as a plane.
+
+    References
+    ----------
+    Zhang et al., "FFDNet" (2018) and "Plug-and-play image restoration with deep denoiser prior" (2021): noise map as
+    input; Brooks et al., "Unprocessing images for learned raw denoising" (2019): camera noise for training.
+    """
+
+    settings: DenoiseSettings
+    net: UnshuffleUNet
+    compute: Compute
+
+    def prepare(self, scene: Scene, /) -> TileOp:
+        """Decide which kind of noise there is and how much of it the network shall remove."""
+        noise = scene.noise
+        is_camera = self.settings.kind == "camera" or (self.settings.kind == "auto" and noise.correlation > CORRELATED)
+        scene.report["kind"] = "camera" if is_camera else "white"
+        if noise.sigma < QUIET:
+            scene.note("no noise found: left unchanged")
+            return TileOp(_same)
+        told = noise.sigma * (1 - 0.5 * self.settings.detail)
+        levels = torch.tensor([0.0, told] if is_camera else [told, 0.0])[None, :, None, None]
+        levels = levels.to(self.compute.device, self.compute.dtype)
+        is_grey = scene.planes.shape[0] == 1
+
+        def run(tile: Tensor) -> Tensor:
+            colour = tile.expand(3, -1, -1) if is_grey else tile
+            found = self.net(colour[None].to(self.compute.dtype), levels)[0].float()
+            clean: Tensor = tile - (found.mean(0, keepdim=True) if is_grey else found)
+            return clean
+
+        return TileOp(run, halo=self.net.radius, multiple=self.net.multiple, tile=1024, bytes_per_pixel=600)
+
+
+def _same(tile: Tensor) -> Tensor:
+    return tile
+
+
+def load(settings: DenoiseSettings, state: State | None, compute: Compute) -> Denoiser:
+    """Build the network that the state dict describes; without one, a tiny seeded one."""
+    if state is None:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            net = UnshuffleUNet(widths=(8, 12, 16), blocks=(1, 1, 1, 1, 1))
+            torch.nn.init.normal_(net.tail.weight, std=0.01)
+    else:
+        net = UnshuffleUNet.from_state(state)
+    net = net.to(compute.device, compute.dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return Denoiser(settings, net.requires_grad_(False), compute)
+
+
+def offer(look: Look) -> Offer | None:
+    """Offer for any visible noise of a developed picture."""
+    if look.noise.sigma < QUIET:
+        return None
+    return Offer(2.0, f"noise of {look.noise.sigma * 255:.1f}/255 measured")
+
+
+METHOD = Method(
+    name="denoise",
+    title="Denoise",
+    summary="The default: our own small network for any noise level, white or as cameras make it.",
+    domain=Domain.SRGB,
+    settings=DenoiseSettings,
+    load=load,
+    weights="denoise",
+    role=Role.DENOISE,
+    offer=offer,
+)

@@ -1,0 +1,35 @@
+"""The public names: removing one is a visible act."""
+
+import subprocess
+import sys
+
+import pytest
+
+import restore
+
+
+def test_public_names() -> None:
+    assert restore.__all__ == [
+        "Image", "Meta", "Noise", "RawImage", "Recipe", "RestoreError", "Step",
+        "errors", "estimate_noise", "methods", "read", "run", "write",
+    ]  # fmt: skip
+    for name in restore.__all__:
+        assert getattr(restore, name) is not None
+
+
+def test_import_is_quick_and_without_torch() -> None:
+    code = (
+        "import sys, time; t = time.perf_counter(); import restore; "
+        "print(time.perf_counter() - t, 'torch' in sys.modules)"
+    )
+    best = 9.0
+    for _ in range(3):
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        assert out[1] == "False"
+        best = min(best, float(out[0]))
+    assert best < 0.3
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = restore.nonsense

@@ -1,0 +1,49 @@
+"""Recipes: checked, stored, read back."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from restore.errors import RecipeError
+from restore.recipe import Recipe, Step
+
+
+def test_round_trip_through_json_and_toml(tmp_path: Path) -> None:
+    recipe = Recipe.make(
+        steps=(Step.make(method="wavelet", settings={"threshold": 1.5}, strength=0.5),), noise=0.1, seed=3
+    )
+    stored = tmp_path / "a.json"
+    stored.write_text(json.dumps({"schema_version": 1, "recipe": recipe.model_dump()}))
+    assert Recipe.load(stored) == recipe
+    toml = tmp_path / "a.toml"
+    toml.write_text(
+        'noise = 0.1\nseed = 3\n[[steps]]\nmethod = "wavelet"\nstrength = 0.5\nsettings = {threshold = 1.5}\n'
+    )
+    assert Recipe.load(toml) == recipe
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"steps": [{"method": "wavlet"}]}, "Did you mean 'wavelet'"),
+        ({"steps": [{"method": "wavelet", "settings": {"treshold": 1}}]}, "Did you mean 'threshold'"),
+        ({"steps": [{"method": "wavelet", "settings": {"threshold": 99}}]}, "less than or equal to 4"),
+        ({"steps": [{"method": "wavelet", "strength": 2}]}, "less than or equal to 1"),
+        ({"steps": [{"method": "auto", "settings": {"threshold": 1}}]}, "no knobs"),
+        ({"noise": 25}, "less than or equal to 1"),
+        ({"tile": 3}, "at least 16"),
+        ({"colour": 3}, "colour"),
+    ],
+)
+def test_errors_say_what_is_wrong(fields: dict[str, object], words: str) -> None:
+    with pytest.raises(RecipeError, match=words.replace("(", r"\(")):
+        Recipe.make(**fields)
+
+
+def test_unreadable_file_is_named(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    for path in (broken, tmp_path / "missing.json"):
+        with pytest.raises(RecipeError, match=path.name):
+            Recipe.load(path)
