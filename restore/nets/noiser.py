@@ -42,6 +42,13 @@ class Noiser(nn.Module):
             nn.Tanh(),
         )
 
+    def convolutions(self) -> tuple[nn.Conv2d, nn.Conv2d]:
+        """Return the convolutions before and after the norm."""
+        first, last = self.network[0], self.network[3]
+        assert isinstance(first, nn.Conv2d)
+        assert isinstance(last, nn.Conv2d)
+        return first, last
+
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, 3, H, W)`` to the same shape; each picture of a batch is normalised by itself."""
         out: Tensor = self.network(x)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -70,7 +71,7 @@ def train(config: Config, log_every: int = 200) -> tuple[Noiser, dict[str, float
     return net, scores
 
 
-def save(net: Noiser, folder: Path, facts: Mapping[str, object], scores: Mapping[str, float]) -> None:
+def save(net: Noiser, folder: Path, facts: Mapping[str, Any], scores: Mapping[str, float]) -> None:
     """Write ``noiser.safetensors`` and replace its table in ``manifest.toml``."""
     path = folder / "noiser.safetensors"
     with replacing(path) as part:
@@ -81,7 +82,7 @@ def save(net: Noiser, folder: Path, facts: Mapping[str, object], scores: Mapping
         licence="Apache-2.0",
         data="synthetic noise only",
         scores={f"training {name}, last 100 steps": round(value, 4) for name, value in scores.items()},
-        **facts,  # type: ignore[arg-type]
+        **facts,
     )
     manifest = folder / "manifest.toml"
     old = manifest.read_text(encoding="utf-8") if manifest.exists() else ""
@@ -97,7 +98,7 @@ def _with_table(manifest: str, key: str, entry: weights.Entry) -> str:
             blocks.append("")
         blocks[-1] += line
     others = [b.rstrip() for b in blocks if b.strip() and not b.startswith((f"[{key}]", f"[{key}."))]
-    fields = entry.model_dump(exclude_defaults=True)
+    fields = entry.model_dump(exclude_unset=True)
     scores = fields.pop("scores", {})
     lines = [f"[{key}]", *(f"{name} = {_toml(value)}" for name, value in fields.items())]
     if scores:
