@@ -91,7 +91,7 @@ class Scene:
     noise
         Estimated or given.
     tile
-        Side of the tiles that will be run, for folds; None means whole.
+        Side of tiles for folds over the picture; None means whole.
     rng
         The only source of randomness.
     report

@@ -48,7 +48,7 @@ class Meta:
         Container it came in: ``"jpeg"``, ``"png"``, ``"tiff"``, ``"webp"``, ``"bmp"``, ``"avif"``, ``"heic"``,
         ``"jxl"``, ``"raw"``.
     bits
-        Bits a sample in the file: 8...16 for integers, 32 with ``is_float``.
+        Bits a sample in the file: 8...16 for integers, 16 or 32 with ``is_float``.
     iso, exposure_s, camera
         ISO speed, exposure time in seconds, ``"maker model"``.
     orientation

@@ -26,7 +26,7 @@ from restore.picture import Domain, Image, Picture, RawImage
 from restore.raw import bayer
 from restore.raw.develop import develop
 from restore.recipe import AUTO, Recipe, Step
-from restore.runtime import DTYPES, Runtime, tile_side
+from restore.runtime import DTYPES, Runtime, tile_size
 from restore.tiling import Seams, TileOp
 
 
@@ -39,7 +39,7 @@ class StepReport:
     noise
         What was known of the noise before the step.
     tile
-        Side of the tiles used, None for the whole picture at once.
+        Height and width of the tiles used, None for the whole picture at once.
     facts
         What the method reported, as JSON values.
     """
@@ -47,7 +47,7 @@ class StepReport:
     step: Step
     noise: Noise
     seams: Seams
-    tile: int | None
+    tile: tuple[int, int] | None
     weights_sha256: str | None
     seconds: float
     facts: dict[str, Any] = field(default_factory=dict)
@@ -105,7 +105,7 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime) -> Result:
             reports.append(report)
     if isinstance(picture, RawImage) and recipe.develop is not None:
         picture = _developed(picture, recipe)
-    tiles = {r.tile or "off" for r in reports if r.seams is Seams.BLEND}
+    tiles = {r.tile[0] if r.tile else "off" for r in reports if r.seams is Seams.BLEND}
     decided = recipe.model_copy(
         update={
             "steps": tuple(r.step for r in reports),
@@ -204,10 +204,10 @@ def _run_step(
 
 def _apply_within_memory(
     op: TileOp, planes: Tensor, recipe: Recipe, runtime: Runtime, compute: Compute, step: Step
-) -> tuple[Tensor, int | None]:
+) -> tuple[Tensor, tuple[int, int] | None]:
     """Run an operation, starting again with smaller tiles when memory runs out."""
     size = (planes.shape[1], planes.shape[2])
-    tile = tile_side(op, recipe.tile, size, compute.device)
+    tile = tile_size(op, recipe.tile, size, compute.device)
     while True:
         try:
             out = tiling.apply(
@@ -218,13 +218,13 @@ def _apply_within_memory(
                 on_tile=lambda done, total: runtime.tick(step.method, done / total),
             )
         except (torch.OutOfMemoryError, MemoryError) as error:
-            smaller = (tile or max(size)) // 2
-            if op.seams is Seams.WHOLE or smaller < max(16, op.multiple):
+            height, width = tile or size
+            if op.seams is Seams.WHOLE or max(height, width) < 2 * max(16, op.multiple):
                 raise MemoryLimitError(
-                    f"method {step.method!r} does not fit into memory, even in tiles of {tile or max(size)} pixels; "
+                    f"method {step.method!r} does not fit into memory, even in tiles of {height} x {width} pixels; "
                     "use a smaller picture or another device"
                 ) from error
-            tile = smaller
+            tile = (height // 2, width) if height >= width else (height, width // 2)
         else:
             return out, tile
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -148,17 +149,42 @@ def free_memory(device: torch.device) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def tile_side(op: TileOp, wanted: int | str, size: tuple[int, int], device: torch.device) -> int | None:
-    """Return the side of tiles for an operation, or None for the whole picture at once.
+def tile_size(op: TileOp, wanted: int | str, size: tuple[int, int], device: torch.device) -> tuple[int, int] | None:
+    """Return height and width of tiles for an operation on a picture of ``size``, or None for all of it at once.
 
-    Automatic tiles fill at most a quarter of the free memory, and are at least four halos wide so that little is
-    computed twice.
+    Automatic tiles fill at most a quarter of the free memory. Of the shapes that do, the one that computes least
+    twice is taken: often strips as wide as the picture.
     """
     if op.seams is Seams.WHOLE or wanted == "off":
         return None
     if isinstance(wanted, int):
-        return wanted
-    pixels = free_memory(device) // 4 // op.bytes_per_pixel
-    side = int(min(pixels**0.5, op.tile or max(1024, 8 * op.halo)))
-    side = max(side - 2 * op.halo, 4 * op.halo, op.multiple, 64)
-    return None if side >= max(size) else side
+        return wanted, wanted
+    if op.tile is not None:
+        return None if op.tile >= max(size) else (op.tile, op.tile)
+    budget = min(free_memory(device) // 4 // op.bytes_per_pixel, LARGEST_TILE)
+    best = fewest_pixels(size, op.halo, op.multiple, budget)
+    return None if best == size else best
+
+
+LARGEST_TILE = 5_000_000
+"""Pixels computed at once at the most: beyond, tiles gain nothing and progress comes in large steps."""
+
+
+def fewest_pixels(size: tuple[int, int], halo: int, multiple: int, budget: int) -> tuple[int, int]:
+    """Return the tile whose cores cover ``size`` with the fewest pixels computed, halos counted, within ``budget``.
+
+    >>> fewest_pixels((4000, 6000), 100, 8, 5_000_000)
+    (4000, 1000)
+    >>> fewest_pixels((1000, 1000), 100, 8, 5_000_000)
+    (1000, 1000)
+    """
+    best, least = (max(multiple, 16),) * 2, float("inf")
+    for rows, columns in product(range(1, 65), repeat=2):
+        core = tuple(
+            -(-n // k // multiple) * multiple if k > 1 else n for n, k in zip(size, (rows, columns), strict=True)
+        )
+        read = [n + (2 * halo if k > 1 else 0) for n, k in zip(core, (rows, columns), strict=True)]
+        computed = rows * columns * read[0] * read[1]
+        if read[0] * read[1] <= budget and computed < least:
+            best, least = (core[0], core[1]), computed
+    return best

@@ -21,6 +21,9 @@ from restore.errors import ResultError
 OnTile = Callable[[int, int], None]
 """Called after each tile with the number done and the total; raise in it to stop."""
 
+Size = int | tuple[int, int] | None
+"""Side, or height and width, of a tile's core; None for the whole picture."""
+
 
 class Seams(StrEnum):
     """What an operation promises when it is run in tiles."""
@@ -113,14 +116,17 @@ def cut(planes: Tensor, rows: Span, columns: Span) -> Tensor:
     return tall[:, :, _index(columns, planes.shape[2])]
 
 
-def plan(planes: Tensor, *, tile: int | None, halo: int, multiple: int) -> list[tuple[Span, Span]]:
+def plan(planes: Tensor, *, tile: Size, halo: int, multiple: int) -> list[tuple[Span, Span]]:
     """Return row and column spans of every tile of ``(C, H, W)``, row by row."""
-    rows, columns = (spans(n, tile=tile, halo=halo, multiple=multiple) for n in planes.shape[1:])
+    sides = tile if isinstance(tile, tuple) else (tile, tile)
+    rows, columns = (
+        spans(n, tile=side, halo=halo, multiple=multiple) for n, side in zip(planes.shape[1:], sides, strict=True)
+    )
     return [(row, column) for row in rows for column in columns]
 
 
 def apply(
-    op: TileOp, planes: Tensor, *, tile: int | None = None, device: str = "cpu", on_tile: OnTile | None = None
+    op: TileOp, planes: Tensor, *, tile: Size = None, device: str = "cpu", on_tile: OnTile | None = None
 ) -> Tensor:
     """Run ``op`` over a picture in tiles.
 
@@ -129,7 +135,8 @@ def apply(
     planes
         float32 ``(C, H, W)``, anywhere; not changed.
     tile
-        Largest side of a tile's core; None runs the whole picture at once. Ignored when ``op`` needs the whole.
+        Largest side, or height and width, of a tile's core; None runs the whole picture at once. Ignored when
+        ``op`` needs the whole.
     device
         Where tiles are computed.
 
@@ -185,14 +192,14 @@ def _fades(used: list[Span]) -> dict[Span, Tensor]:
     return {span: fade / total[span.start : span.stop] for span, fade in fades.items()}
 
 
-def tiles(planes: Tensor, *, tile: int | None, halo: int = 0) -> Iterator[tuple[Tensor, tuple[slice, slice]]]:
+def tiles(planes: Tensor, *, tile: Size, halo: int = 0) -> Iterator[tuple[Tensor, tuple[slice, slice]]]:
     """Yield every tile with its halo, and where its core lies in it: for statistics folded over a picture."""
     for rows, columns in plan(planes, tile=tile, halo=halo, multiple=1):
         core = tuple(slice(s.first - s.start, s.last - s.start) for s in (rows, columns))
         yield cut(planes, rows, columns), (core[0], core[1])
 
 
-def fold(planes: Tensor, measure: Callable[[Tensor], Tensor], *, tile: int | None, halo: int = 0) -> Tensor:
+def fold(planes: Tensor, measure: Callable[[Tensor], Tensor], *, tile: Size, halo: int = 0) -> Tensor:
     """Sum ``measure`` over all tiles in float64.
 
     ``measure`` maps a tile ``(C, h, w)`` *with* its halo to values ``(F, h, w)``; each pixel is counted once.

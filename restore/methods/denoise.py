@@ -62,7 +62,7 @@ class Denoiser:
             clean: Tensor = tile - (found.mean(0, keepdim=True) if is_grey else found)
             return clean
 
-        return TileOp(run, halo=self.net.radius, multiple=self.net.multiple, tile=1024, bytes_per_pixel=600)
+        return TileOp(run, halo=self.net.radius, multiple=self.net.multiple, bytes_per_pixel=600)
 
 
 def _same(tile: Tensor) -> Tensor:

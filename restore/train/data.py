@@ -30,11 +30,27 @@ class Photos:
         if not self.pictures:
             raise FileNotFoundError(f"{folder}: no training picture found; give a folder of JPEG, PNG or TIFF files")
 
-    def crop(self, size: int, rng: np.random.Generator) -> Floats:
-        """Return a random crop ``(size, size, 3)`` in 0...1, flipped and turned at random."""
+    def crop(self, size: int, rng: np.random.Generator, *, of: int = 1) -> Floats:
+        """Return a random crop ``(size, size, 3)`` in 0...1, flipped and turned at random.
+
+        Of ``of`` candidates the one with most texture is taken: flat crops teach little.
+        """
         large = [p for p in self.pictures if min(p.shape[:2]) >= size]
-        picture = large[rng.integers(len(large))]
-        top, left = (int(rng.integers(n - size + 1)) for n in picture.shape[:2])
-        crop = np.rot90(picture[top : top + size, left : left + size], int(rng.integers(4)))
+        candidates = []
+        for _ in range(of):
+            picture = large[rng.integers(len(large))]
+            top, left = (int(rng.integers(n - size + 1)) for n in picture.shape[:2])
+            candidates.append(picture[top : top + size, left : left + size])
+        crop = np.rot90(max(candidates, key=_texture), int(rng.integers(4)))
         crop = crop[:, ::-1] if rng.random() < 0.5 else crop
-        return np.ascontiguousarray(crop, np.float32) / 255
+        return as_floats(crop)
+
+
+def as_floats(pixels: NDArray[np.uint8]) -> Floats:
+    """Return 8-bit pixels as float32 in 0...1."""
+    return np.ascontiguousarray(pixels, np.float32) / np.float32(255)
+
+
+def _texture(crop: NDArray[np.uint8]) -> float:
+    green = crop[::2, ::2, 1].astype(np.int16)
+    return float(np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean())

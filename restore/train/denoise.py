@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from restore import degrade
 from restore.colour import Floats
 from restore.nets.unshuffle_unet import UnshuffleUNet
-from restore.train.data import Photos
-from restore.train.loop import Budget, fit
+from restore.train.data import Photos, as_floats
+from restore.train.loop import Budget, fit, steps_done
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Config:
 
     batch: int = 8
     patch: int = 96
-    camera_share: float = 0.4
+    candidates: int = 3
+    camera_share: float = 0.3
     sigma_max: float = 55 / 255
     level_jitter: float = 0.3
     seed: int = 0
@@ -37,7 +38,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
     """Return noisy and clean ``(H, W, 3)`` and the two noise levels (white, camera) the network is told."""
     if rng.random() >= config.camera_share:
-        clean = photos.crop(config.patch, rng)
+        clean = photos.crop(config.patch, rng, of=config.candidates)
         sigma = rng.uniform(0, config.sigma_max)
         return degrade.gaussian(clean, rng, sigma=sigma), clean, np.array([sigma, 0], np.float32)
     noisy, clean, sigma = degrade.camera(photos.crop(2 * config.patch + 8, rng), rng)
@@ -61,15 +62,16 @@ def batches(photos: Photos, config: Config, rng: np.random.Generator, device: st
 def loss(net: nn.Module, batch: Batch) -> Tensor:
     """L1 between the denoised and the clean picture."""
     noisy, clean, level = batch
-    return (noisy - net(noisy, level).float() - clean).abs().mean()
+    clear: Tensor = noisy - net(noisy, level).float()
+    return (clear - clean).abs().mean()
 
 
 def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
     """Return a function that scores a network on held-out photos: PSNR for white noise, gain for camera noise."""
     rng = np.random.default_rng(1)
-    clean = [p[:256, :256].astype(np.float32) / 255 for p in photos.pictures]
+    clean = [as_floats(p[:256, :256]) for p in photos.pictures]
     cases = [(f"{s}", degrade.gaussian(c, rng, sigma=s / 255), c, (s / 255, 0.0)) for s in (15, 25, 50) for c in clean]
-    pairs = [degrade.camera(p[:264, :264].astype(np.float32) / 255, rng) for p in photos.pictures]
+    pairs = [degrade.camera(as_floats(p[:264, :264]), rng) for p in photos.pictures]
     cases += [
         ("camera", p.noisy[:176, :176], p.clean[:176, :176], (0.0, p.sigma))
         for p in pairs
@@ -100,7 +102,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     config = Config()
     torch.manual_seed(config.seed)
-    rng = np.random.default_rng(config.seed)
+    checkpoint = args.run / "checkpoint.pt"
+    rng = np.random.default_rng([config.seed, steps_done(checkpoint)])
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
     net = UnshuffleUNet()

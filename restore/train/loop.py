@@ -42,6 +42,11 @@ class Progress:
     seconds: float = 0.0
 
 
+def steps_done(checkpoint: Path) -> int:
+    """Return the steps of a run so far, so that a resumed run can draw new random numbers."""
+    return int(torch.load(checkpoint, weights_only=True)["steps"]) if checkpoint.exists() else 0
+
+
 def _rate(budget: Budget, progress: Progress) -> float:
     done = min(1.0, progress.seconds / (60 * budget.minutes))
     return budget.rate * min(1.0, (progress.steps + 1) / budget.warmup) * (0.5 + 0.5 * math.cos(math.pi * done))

@@ -1,0 +1,262 @@
+"""Which kind of file this is, told by its content, and whether it may be opened at all."""
+
+from __future__ import annotations
+
+import importlib
+import mmap
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from restore.errors import FileError, ReadError, TooLargeError, UnsupportedError, WriteError, nearest
+from restore.files import ifd
+
+SUFFIXES = {
+    "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "png": (".png",),
+    "tiff": (".tif", ".tiff"),
+    "webp": (".webp",),
+    "bmp": (".bmp", ".dib"),
+    "avif": (".avif",),
+    "jxl": (".jxl",),
+    "dng": (".dng",),
+}
+"""Formats that can be written; the first suffix is the one that is given to new files."""
+
+REPLACED = {"heic": "png", "raw": "png"}
+"""Formats that are only read, and what is written in their place."""
+
+_MAGIC = {
+    b"\xff\xd8\xff": "jpeg",
+    b"\x89PNG\r\n\x1a\n": "png",
+    b"BM": "bmp",
+    b"\xff\x0a": "jxl",
+    b"\0\0\0\x0cJXL \r\n\x87\n": "jxl",
+    b"IIRO": "raw",
+    b"IIRS": "raw",
+    b"MMOR": "raw",
+    b"IIU\0": "raw",
+    b"FUJIFILMCCD-RAW": "raw",
+    b"FOVb": "raw",
+    b"\0MRM": "raw",
+}
+_FOREIGN = {
+    b"GIF8": "a GIF animation",
+    b"8BPS": "a Photoshop document",
+    b"%PDF": "a PDF document",
+    b"\0\0\0\x0cjP  ": "a JPEG 2000 picture",
+    b"\xff\x4f\xff\x51": "a JPEG 2000 picture",
+    b"v/1\x01": "an OpenEXR picture",
+    b"#?RADIANCE": "a Radiance picture",
+    b"qoif": "a QOI picture",
+    b"<svg": "an SVG drawing",
+}
+_AVIF = {b"avif", b"avis"}
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_DNG_VERSION, _PHOTOMETRIC, _COMPRESSION, _SUB_IFDS = 50706, 262, 259, 330
+_SENSOR_COLOURS = {32803, 34892}
+_SENSOR_CODECS = {32767, 32769, 32770, 34713, 65000, 65535}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large a file may be; both are checked from headers before anything is allocated.
+
+    Parameters
+    ----------
+    max_pixels
+        Height times width; of all pages together in a stack.
+    max_bytes
+        Size of the file.
+    """
+
+    max_pixels: int = 400_000_000
+    max_bytes: int = 4 << 30
+
+    def check(self, path: Path, width: int, height: int) -> None:
+        """Refuse a picture without pixels or with too many.
+
+        Raises
+        ------
+        ReadError, TooLargeError
+            No pixels, or too many.
+        """
+        if width < 1 or height < 1:
+            raise ReadError(path, f"a picture of {width} x {height} has no pixels; the file is damaged")
+        if width * height > self.max_pixels:
+            found = f"{width} x {height} is {width * height / 1e6:.0f} megapixels"
+            limit = f"{self.max_pixels / 1e6:g}"
+            raise TooLargeError(path, f"{found}, the limit is {limit}; raise Limits.max_pixels if you trust it")
+
+
+@contextmanager
+def opened(path: Path, limits: Limits) -> Iterator[mmap.mmap]:
+    """Map a file for reading after checking that it is one, is not empty and is not too large.
+
+    Raises
+    ------
+    ReadError, TooLargeError
+        It cannot be opened, or is larger than the limit.
+    """
+    try:
+        if path.is_dir():
+            raise ReadError(path, "is a folder, not a picture; give the files in it, or run it as a folder job")
+        if not path.is_file():
+            raise ReadError(path, _absent(path))
+        size = path.stat().st_size
+        if size == 0:
+            raise ReadError(path, "the file is empty; copy it again from its source")
+        if size > limits.max_bytes:
+            problem = f"{size} bytes, the limit is {limits.max_bytes}; raise Limits.max_bytes if you trust it"
+            raise TooLargeError(path, problem)
+        with path.open("rb") as file:
+            view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ReadError(path, f"cannot be opened ({reason}); check the path and your permission") from error
+    with view:
+        yield view
+
+
+def _absent(path: Path) -> str:
+    if path.is_symlink():
+        return f"is a link to {path.readlink()}, which is not there; restore its target"
+    return "is not a regular file; give a picture file" if path.exists() else "there is no such file; check the path"
+
+
+def kind(path: Path | str) -> str:
+    """Return the container of a file, by its content and never by its name.
+
+    Returns
+    -------
+    str
+        ``"jpeg"``, ``"png"``, ``"tiff"``, ``"webp"``, ``"bmp"``, ``"avif"``, ``"heic"``, ``"jxl"`` or
+        ``"raw"``.
+
+    Raises
+    ------
+    ReadError
+        It cannot be opened or is not a picture.
+    UnsupportedError
+        A picture of a kind that cannot be read.
+    """
+    path = Path(path)
+    with opened(path, Limits(max_bytes=1 << 62)) as view:
+        return kind_of(path, view)
+
+
+def kind_of(path: Path, view: ifd.Buffer) -> str:
+    """Return the container of an open file; see `kind`."""
+    head = bytes(view[:512])
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    if head[6:14] == b"HEAPCCDR":
+        return "raw"
+    if head[4:8] == b"ftyp":
+        return _brand(path, head)
+    if head[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}:
+        return "raw" if head[8:10] == b"CR" or _has_sensor(view) else "tiff"
+    for magic, name in _MAGIC.items():
+        if head.startswith(magic):
+            return name
+    for magic, name in _FOREIGN.items():
+        if head.startswith(magic):
+            raise UnsupportedError(path, f"is {name}, which cannot be read; convert it to PNG or TIFF first")
+    raise ReadError(path, f"is not a picture (it starts with {head[:8]!r}); its name may be wrong")
+
+
+def _brand(path: Path, head: bytes) -> str:
+    """Return the kind of an ISO media file by its brands."""
+    length = min(int.from_bytes(head[:4], "big"), len(head))
+    brands = {head[8:12], *(head[at : at + 4] for at in range(16, length - 3, 4))}
+    if b"crx " in brands:
+        return "raw"
+    if brands & _AVIF:
+        return "avif"
+    if brands & _HEIC:
+        return "heic"
+    raise UnsupportedError(path, f"is a media file of brand {head[8:12]!r}, not a still picture")
+
+
+def _has_sensor(view: ifd.Buffer) -> bool:
+    """Whether a TIFF file holds a camera's sensor data in one of its directories."""
+    try:
+        how, first = ifd.layout(view)
+        todo, seen = [first], set[int]()
+        while todo and len(seen) < 32:
+            at = todo.pop()
+            if at in seen or not at:
+                continue
+            seen.add(at)
+            tags, following = ifd.directory(view, how, at)
+            todo.append(following)
+            if _SUB_IFDS in tags:
+                todo += [int(value) for value in ifd.values(tags[_SUB_IFDS], how)[:8]]
+            colour = ifd.values(tags[_PHOTOMETRIC], how)[0] if _PHOTOMETRIC in tags else 0
+            codec = ifd.values(tags[_COMPRESSION], how)[0] if _COMPRESSION in tags else 1
+            if _DNG_VERSION in tags or colour in _SENSOR_COLOURS or codec in _SENSOR_CODECS:
+                return True
+    except (ValueError, TypeError, struct.error):
+        return False
+    return False
+
+
+def suffix(container: str) -> str:
+    """Return the suffix of the file that is written for a source of this format.
+
+    >>> suffix("jpeg"), suffix("heic"), suffix("raw")
+    ('.jpg', '.png', '.png')
+
+    Raises
+    ------
+    ValueError
+        There is no such format.
+    """
+    name = REPLACED.get(container, container)
+    if name not in SUFFIXES:
+        raise ValueError(f"unknown format {container!r}.{nearest(container, [*SUFFIXES, *REPLACED])}")
+    return SUFFIXES[name][0]
+
+
+def target_format(path: Path, wanted: str | None, source: str | None) -> str:
+    """Return the format to write: the one asked for, else the path's suffix, else the source's.
+
+    Raises
+    ------
+    WriteError
+        It cannot be written, or is not known.
+    """
+    by_suffix = {end: name for name, ends in SUFFIXES.items() for end in ends}
+    if wanted is not None:
+        name = {"jpg": "jpeg", "tif": "tiff"}.get(wanted.lower(), wanted.lower())
+        if name not in SUFFIXES:
+            raise WriteError(path, f"cannot write the format {wanted!r}.{nearest(name, SUFFIXES)}")
+        return name
+    if path.suffix:
+        if path.suffix.lower() not in by_suffix:
+            problem = f"cannot write files named {path.suffix!r}.{nearest(path.suffix.lower(), by_suffix)}"
+            raise WriteError(path, problem)
+        return by_suffix[path.suffix.lower()]
+    return REPLACED.get(source or "png", source or "png")
+
+
+def optional(path: Path, module: str, what: str, extra: str) -> Any:
+    """Import an optional package.
+
+    Raises
+    ------
+    UnsupportedError
+        It is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise not_installed(path, what, extra) from error
+
+
+def not_installed(path: Path, what: str, extra: str) -> FileError:
+    """Return the error for a format that needs an optional package."""
+    return UnsupportedError(path, f"{what} needs an optional package: pip install 'restore[{extra}]'")

@@ -1,0 +1,30 @@
+"""HEIC through pillow_heif; pixels come upright, as its decoder applies the file's turn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from restore.files import ifd
+from restore.files.container import Limits, optional
+from restore.files.metadata import exif_body, exif_with_orientation, meta_from
+from restore.files.samples import Canvas, Samples
+from restore.picture import Image
+
+
+def read_heic(path: Path, _view: ifd.Buffer, limits: Limits) -> Image:
+    """Read the primary picture of a HEIC; see `restore.files.read`."""
+    pillow_heif = optional(path, "pillow_heif", "reading HEIC", "heif")
+    file = pillow_heif.open_heif(path, convert_hdr_to_8bit=False, hdr_to_16bit=False)
+    limits.check(path, *file.size)
+    bits, info = int(file.info.get("bit_depth", 8)), file.info
+    found: Samples = np.asarray(file)
+    samples = found.reshape(*found.shape[:2], -1)
+    channels = samples.shape[2]
+    shape = (*samples.shape[:2], 1 if channels < 3 else 3)
+    canvas = Canvas(shape, has_alpha=channels in (2, 4), white=float((1 << bits) - 1))
+    canvas.put_all(samples)
+    exif = exif_with_orientation(exif_body(info.get("exif")), 1)
+    meta = meta_from(path, "heic", exif, bits=bits, icc=info.get("icc_profile"), xmp=info.get("xmp"))
+    return Image(canvas.pixels, canvas.alpha, meta)

@@ -1,0 +1,186 @@
+"""Levels, pattern and colours of a sensor, as LibRaw and the file's own tags tell them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.errors import UnsupportedError
+from restore.files import tags as ifd
+from restore.picture import Floats, RawImage
+
+XYZ_OF_SRGB = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
+"""Linear sRGB to XYZ under D65, with the digits LibRaw uses."""
+
+_BLACK_REPEAT, _BLACK, _ACTIVE_AREA, _KODAK_MATRIX = 50713, 50714, 50829, 37400
+_BLACK_DELTAS = {50715, 50716}
+Cfa = tuple[tuple[int, ...], ...]
+Black = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class SensorRecord:
+    """What the file held beside the picture; ``meta.extra["sensor"]`` carries it to the DNG writer.
+
+    Parameters
+    ----------
+    values
+        ``(H, W)`` uint16, the whole sensor in DN, masked border included.
+    top, left, size
+        Where the visible area begins in ``values``; its height and width.
+    cfa, black, white, white_balance
+        As read, to notice that somebody changed them.
+    daylight
+        Gains of R, G, B that make a white card in D65 neutral: the scale of a DNG's ColorMatrix1.
+    tags, raw_tags
+        Tags of a DNG's first and of its raw directory, verbatim; empty for other formats.
+    """
+
+    values: NDArray[np.uint16]
+    top: int
+    left: int
+    size: tuple[int, int]
+    cfa: Cfa
+    black: Black
+    white: float
+    white_balance: tuple[float, float, float]
+    daylight: tuple[float, float, float]
+    tags: ifd.Tags = field(default_factory=dict)
+    raw_tags: ifd.Tags = field(default_factory=dict)
+
+
+def scaled(values: NDArray[np.uint16], black: Black, white: float) -> Floats:
+    """Subtract black and divide by ``white - black`` site by site."""
+    mosaic = values.astype(np.float32)
+    rows, columns = len(black), len(black[0])
+    for row in range(rows):
+        for column in range(columns):
+            site = mosaic[row::rows, column::columns]
+            site -= np.float32(black[row][column])
+            site /= np.float32(white - black[row][column])
+    return mosaic
+
+
+def sensor_values(raw: RawImage) -> NDArray[np.uint16]:
+    """Undo the scaling: the visible mosaic in whole DN, rounded to nearest and held within 16 bits.
+
+    >>> RGGB, flat = ((0, 1), (1, 2)), ((10.0, 10.0), (10.0, 10.0))
+    >>> mosaic = np.array([[-0.1, 0.0], [0.1004, 1.0]], np.float32)
+    >>> sensor_values(RawImage(mosaic, RGGB, flat, 110.0)).tolist()
+    [[0, 10], [20, 110]]
+    """
+    values = np.empty(raw.size, np.uint16)
+    rows, columns = len(raw.black), len(raw.black[0])
+    for row in range(rows):
+        for column in range(columns):
+            black = np.float32(raw.black[row][column])
+            site = raw.mosaic[row::rows, column::columns] * (np.float32(raw.white) - black) + black
+            values[row::rows, column::columns] = np.rint(site).clip(0, 65535)
+    return values
+
+
+def pattern(raw: Any, path: Path, raw_tags: ifd.Tags) -> tuple[Cfa, Black]:
+    """Colour and black level of each site of the pattern, from the visible area's top left pixel.
+
+    Raises
+    ------
+    UnsupportedError
+        Neither Bayer nor X-Trans.
+    """
+    period = raw.raw_pattern.shape[0]
+    top, left = raw.sizes.top_margin, raw.sizes.left_margin
+    places = [[raw.raw_color(top + row, left + column) for column in range(period)] for row in range(period)]
+    levels = raw.black_level_per_channel
+    cfa = tuple(tuple((0, 1, 2, 1)[colour] for colour in row) for row in places)
+    if raw.color_desc != b"RGBG" or not _is_known(cfa):
+        colours = raw.color_desc.decode("ascii", "replace")
+        raise UnsupportedError(path, f"a {colours} sensor with pattern {cfa}; convert it to linear DNG")
+    black = tuple(tuple(float(levels[colour]) for colour in row) for row in places)
+    return cfa, _black_of_dng(raw_tags, black, top, left)
+
+
+def _is_known(cfa: Cfa) -> bool:
+    """Whether a pattern is Bayer, or 6x6 with all three colours."""
+    colours = sorted(colour for row in cfa for colour in row)
+    if len(cfa) == 2:
+        return colours == [0, 1, 1, 2] and cfa[0][0] + cfa[1][1] == 2 and cfa[0][1] + cfa[1][0] == 2
+    return len(cfa) == 6 and {0, 1, 2} == set(colours)
+
+
+def _black_of_dng(raw_tags: ifd.Tags, black: Black, top: int, left: int) -> Black:
+    """Black of each site by a DNG's own tag, where LibRaw's is not enough.
+
+    rawpy has no more than one level a colour, which is too few for 6x6; and where LibRaw moves the visible
+    area by a pixel against the active area (it makes odd Bayer margins even), it forgets to move the levels.
+    """
+    area = ifd.numbers(raw_tags.get(_ACTIVE_AREA, (ifd.LONG, b""))) or (0, 0)
+    repeat = [int(side) for side in ifd.numbers(raw_tags.get(_BLACK_REPEAT, (ifd.SHORT, b"")))] or [1, 1]
+    levels = ifd.numbers(raw_tags.get(_BLACK, (ifd.LONG, b"")))
+    period, shift = len(black), (int(area[0]) - top, int(area[1]) - left)
+    is_enough = period == 2 and shift == (0, 0)
+    if is_enough or _BLACK_DELTAS & raw_tags.keys() or len(levels) != math.prod(repeat):
+        return black
+    if not levels or any(period % side for side in repeat):
+        return black
+    table = np.tile(np.reshape(np.array(levels, float), repeat), [period // side for side in repeat])
+    return tuple(tuple(row) for row in np.roll(table, shift, (0, 1)).tolist())
+
+
+def white_level(raw: Any) -> float:
+    """White level: LibRaw's, or the camera's own where that is lower and believable."""
+    white = float(raw.white_level)
+    own: list[float] | None = raw.camera_white_level_per_channel
+    return min([white, *(float(level) for level in own or () if level > white / 2)])
+
+
+def gains_of(*candidates: list[float]) -> tuple[float, float, float]:
+    """First complete triple of R, G, B gains, scaled to green = 1; ones if there is none.
+
+    >>> gains_of([0.0, 1.0, 0.0, 0.0], [4.0, 2.0, 3.0, 0.0])
+    (2.0, 1.0, 1.5)
+    """
+    for gains in candidates:
+        red, green, blue = (float(gain) for gain in gains[:3])
+        if min(red, green, blue) > 0:
+            return red / green, 1.0, blue / green
+    return 1.0, 1.0, 1.0
+
+
+def camera_to_srgb(raw: Any, raw_tags: ifd.Tags) -> Floats:
+    """Matrix from white-balanced camera RGB to linear sRGB, identity if the camera is unknown.
+
+    LibRaw's own conversion (from the file or its tables) if it has one, or that of a Kodak file, which rawpy
+    does not pass on; else from LibRaw's XYZ-to-camera matrix in dcraw's way: through sRGB's primaries, rows
+    normalised so that white stays white, inverted.
+    """
+    kodak = np.array(ifd.numbers(raw_tags.get(_KODAK_MATRIX, (ifd.SRATIONAL, b""))))
+    own = np.asarray(raw.color_matrix, np.float64)[:, :3]
+    own = kodak.reshape(3, 4)[:, 1:] if not own.any() and kodak.size == 12 else own
+    if _is_usable(own):
+        return np.asarray(own / own.sum(axis=1, keepdims=True), np.float32)
+    return invert_to_srgb(np.asarray(raw.rgb_xyz_matrix, np.float64)[:3])
+
+
+def invert_to_srgb(xyz_to_camera: NDArray[np.float64]) -> Floats:
+    """Matrix from white-balanced camera RGB to linear sRGB of a D65 ColorMatrix; identity for zeros.
+
+    >>> bool(np.allclose(invert_to_srgb(np.linalg.inv(XYZ_OF_SRGB)), np.eye(3), atol=1e-6))
+    True
+    """
+    camera = xyz_to_camera @ XYZ_OF_SRGB
+    if not _is_usable(camera):
+        return np.eye(3, dtype=np.float32)
+    inverse = np.linalg.inv(camera / camera.sum(axis=1, keepdims=True))
+    return np.asarray(inverse, np.float32)
+
+
+def _is_usable(matrix: NDArray[np.float64]) -> bool:
+    """Whether a colour matrix can be inverted and gives white a positive response in every channel."""
+    if not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix) < 3:
+        return False
+    return bool((matrix.sum(axis=1) > 0).all())

@@ -1,0 +1,261 @@
+"""Reading TIFF: strips and tiles, 1 to 16 bits and floats, grey, colour, palette and CMYK, piece by piece."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tifffile
+from PIL import TiffImagePlugin
+
+from restore.errors import ReadError, UnsupportedError
+from restore.files import ifd
+from restore.files.container import Limits, not_installed
+from restore.files.metadata import (
+    ORIENTATION,
+    UNIT,
+    X_RESOLUTION,
+    Y_RESOLUTION,
+    meta_from,
+    orientation,
+    resolution,
+)
+from restore.files.samples import Canvas, Samples, quantise, spans
+from restore.files.through_pillow import cmyk_to_srgb, to_canvas
+from restore.picture import Image
+
+XMP, ICC = 700, 34675
+STRUCTURE = frozenset(
+    {
+        *range(254, 260),
+        *range(262, 267),
+        273,
+        *range(277, 282),
+        284,
+        *range(288, 294),
+        297,
+        301,
+        317,
+        320,
+        321,
+    }
+    | {
+        *range(322, 328),
+        330,
+        *range(332, 348),
+        *range(512, 522),
+        529,
+        530,
+        532,
+        XMP,
+        ICC,
+        34377,
+        37724,
+        50838,
+        50839,
+    }
+)
+"""Tags that describe the file and not the photograph, or that are stored on their own."""
+NONE, DEFLATE = 1, 8
+WHITE_IS_ZERO, GREY, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
+_COLOURS = {WHITE_IS_ZERO: 1, GREY: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
+_PLAIN_CODECS = {NONE, DEFLATE, 32946, 34925}
+_FLOAT_PREDICTOR, _SEPARATE, _PREMULTIPLIED = 3, 2, 1
+_LARGEST_TAG = 60_000
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What the tags of a page say, checked."""
+
+    tags: Any
+    shape: tuple[int, int, int]
+    bits: int
+    is_float: bool
+    photometric: int
+    has_alpha: bool
+
+    def canvas(self) -> Canvas:
+        """Return room for the page's samples."""
+        white = 1.0 if self.is_float else float((1 << self.bits) - 1)
+        return Canvas(self.shape, has_alpha=self.has_alpha, white=white)
+
+
+def read_tiff(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
+    """Read the first page of a TIFF; see `restore.files.read`."""
+    with tifffile.TiffFile(path) as file:
+        return _read_page(path, view, limits, file.pages[0])
+
+
+def read_tiff_stack(path: Path, view: ifd.Buffer, limits: Limits) -> list[Image]:
+    """Read every page of a TIFF but its thumbnails; see `restore.files.read_stack`."""
+    with tifffile.TiffFile(path) as file:
+        pages = [page for page in (page.aspage() for page in file.pages) if not page.is_reduced]
+        limits.check(path, 1, sum(page.imagewidth * page.imagelength for page in pages))
+        return [_read_page(path, view, limits, page) for page in pages]
+
+
+def _read_page(path: Path, view: ifd.Buffer, limits: Limits, tags: Any) -> Image:
+    page = _checked(path, len(view), limits, tags)
+    canvas, photometric = _decode(path, view, page)
+    bits, extra = page.bits, {"tiff_compression": "none" if tags.compression == NONE else "deflate"}
+    how, _ = ifd.layout(view)
+    ifd.directory(view, how, tags.offset, is_strict=True)
+    known = ifd.tree(view, how, tags.offset)
+    icc, xmp = (entry.data if isinstance(entry := known.get(tag), ifd.Entry) else None for tag in (ICC, XMP))
+    if photometric == WHITE_IS_ZERO:
+        np.subtract(1, canvas.pixels, out=canvas.pixels)
+    if photometric == PALETTE:
+        bits = _look_up(canvas, np.asarray(tags.colormap))
+    if photometric == CMYK:
+        mixed, ink = np.empty((*page.shape[:2], 3), np.float32), quantise(canvas.pixels, 8)
+        cmyk_to_srgb(ink, icc, mixed)
+        extra["dropped"] = "CMYK profile: converted to sRGB" if icc else "CMYK: converted to sRGB"
+        canvas.pixels, icc, bits = mixed, None, 8
+    if canvas.alpha is not None and _PREMULTIPLIED in tags.extrasamples:
+        _straighten(canvas)
+    meta = meta_from(
+        path,
+        "tiff",
+        exif_of(known, how),
+        bits=max(8, bits),
+        is_float=page.is_float,
+        dpi=resolution(known, how),
+        icc=icc,
+        xmp=xmp,
+        extra=extra,
+    )
+    return Image(canvas.pixels, canvas.alpha, replace(meta, orientation=orientation(known, how)))
+
+
+def exif_of(tags: ifd.Tree, how: ifd.Layout) -> bytes | None:
+    """Return an EXIF block of all tags that describe the photograph, or None if there are none."""
+    kept: ifd.Tree = {}
+    for tag, item in tags.items():
+        is_small = not isinstance(item, ifd.Entry) or len(item.data) <= _LARGEST_TAG
+        if tag not in STRUCTURE and is_small:
+            kept[tag] = item
+    if not set(kept) - {ORIENTATION, X_RESOLUTION, Y_RESOLUTION, UNIT}:
+        return None
+    plain = ifd.Layout(how.order)
+    return plain.header(8) + ifd.pack(kept, plain, 8)
+
+
+def _checked(path: Path, size: int, limits: Limits, tags: Any) -> _Page:
+    """Check what the tags promise against the limits, against what can be decoded and against the file."""
+    height, width, samples, bits = tags.imagelength, tags.imagewidth, tags.samplesperpixel, tags.bitspersample
+    limits.check(path, width, height)
+    if tags.is_tiled:
+        limits.check(path, tags.tilewidth, tags.tilelength)
+    photometric = int(tags.photometric)
+    is_float, is_integer = int(tags.sampleformat or 1) == 3, int(tags.sampleformat or 1) == 1
+    usable = (is_integer and bits in range(1, 17)) or (is_float and bits in (16, 32, 64))
+    if photometric not in _COLOURS or not usable or tags.imagedepth != 1:
+        found = f"photometric {photometric}, {bits} bits, format {tags.sampleformat}, depth {tags.imagedepth}"
+        raise UnsupportedError(path, f"TIFF of a kind that cannot be read ({found}); convert it to 16-bit RGB first")
+    colours = _COLOURS[photometric]
+    if samples - colours not in (0, 1):
+        problem = f"TIFF with {samples} samples a pixel where {colours} or {colours + 1} are expected"
+        raise UnsupportedError(path, f"{problem}; flatten its layers or channels first")
+    offsets, lengths = tags.dataoffsets, tags.databytecounts
+    ends = [offset + length for offset, length in zip(offsets, lengths, strict=True)]
+    short = tags.compression == NONE and sum(lengths) * 8 < height * width * samples * bits
+    if not ends or short or max(ends) > size or min(lengths) == 0 or min(offsets) == 0:
+        raise ReadError(path, f"truncated TIFF ({size} bytes, its pixels do not fit in); get a fresh copy")
+    return _Page(tags, (height, width, colours), bits, is_float, photometric, samples > colours)
+
+
+def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
+    """Return the samples and what they mean, by the decoder at hand that keeps all bits."""
+    tags = page.tags
+    is_plain = (
+        tags.compression in _PLAIN_CODECS and tags.predictor != _FLOAT_PREDICTOR and page.bits in (1, 8, 16, 32, 64)
+    )
+    can_all = importlib.util.find_spec("imagecodecs") is not None
+    if page.photometric != YCBCR and (is_plain or can_all):
+        return _by_segments(path, page), page.photometric
+    problem = f"this TIFF ({tags.compression.name}, {page.bits} bits)"
+    is_separate = int(tags.planarconfig) == _SEPARATE  # OpenCV misreads it
+    if tags.index or (is_separate and page.bits > 8):
+        raise not_installed(path, problem, "jxl")
+    body = _upright(view)
+    if page.bits <= 8:
+        return _by_pillow(body), RGB
+    found: Samples | None = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
+    channels = page.shape[2] + page.has_alpha
+    if found is None or found.shape[:2] != page.shape[:2] or found[0, 0].size != channels or channels == 2:
+        raise not_installed(path, problem, "jxl")
+    samples, canvas = found.reshape(*found.shape[:2], -1), page.canvas()
+    canvas.put_all(samples[..., [2, 1, 0, 3][:channels]] if channels > 1 else samples)
+    _check_finite(path, canvas.pixels)
+    return canvas, page.photometric
+
+
+def _by_segments(path: Path, page: _Page) -> Canvas:
+    """Decode strip by strip or tile by tile, one at a time."""
+    canvas, is_separate = page.canvas(), int(page.tags.planarconfig) == _SEPARATE
+    for data, (plane, _, top, left, _), _ in page.tags.segments(maxworkers=1, buffersize=1 << 22, _fullsize=False):
+        if data is None:
+            raise ReadError(path, "damaged TIFF (a piece of the picture is missing); get a fresh copy")
+        samples = data[0]
+        for rows in spans(*samples.shape):
+            part = samples[rows]
+            if page.is_float:
+                _check_finite(path, part)
+            if plane >= page.shape[2] and is_separate and canvas.alpha is not None:
+                alpha = canvas.alpha[top + rows.start :, left:][: part.shape[0], : part.shape[1]]
+                np.divide(part[: alpha.shape[0], : alpha.shape[1], 0], canvas.white, out=alpha, casting="unsafe")
+            else:
+                canvas.put(part, top + rows.start, left, plane if is_separate else 0)
+    return canvas
+
+
+def _upright(view: ifd.Buffer) -> bytearray:
+    """Return a copy of the file with orientation 1, because Pillow and OpenCV would turn the picture."""
+    how, first = ifd.layout(view)
+    tags, body = ifd.directory(view, how, first)[0], bytearray(view)
+    if ORIENTATION in tags:
+        upright = how.make(tags[ORIENTATION].type, 1).data
+        body[tags[ORIENTATION].place : tags[ORIENTATION].place + len(upright)] = upright
+    return body
+
+
+def _by_pillow(body: bytearray) -> Canvas:
+    """Decode 8 bits or fewer."""
+    with TiffImagePlugin.TiffImageFile(io.BytesIO(body)) as picture:
+        if picture.mode == "CMYK":
+            raise ValueError("compressed CMYK")
+        return to_canvas(picture)
+
+
+def _check_finite(path: Path, samples: Samples) -> None:
+    if not np.isfinite(samples).all():
+        number = int(np.count_nonzero(~np.isfinite(samples)))
+        raise ReadError(
+            path, f"TIFF with NaN or infinite samples ({number} in one piece); replace them by numbers first"
+        )
+
+
+def _look_up(canvas: Canvas, colours: Samples) -> int:
+    """Replace palette numbers by colours ``(3, N)`` of 16 bits; return the bits that they need."""
+    table, numbers = colours.T.astype(np.float32) / np.float32(65535), canvas.pixels * canvas.white
+    canvas.pixels = np.empty((*numbers.shape[:2], 3), np.float32)
+    for rows in spans(*canvas.pixels.shape):
+        canvas.pixels[rows] = table[np.rint(numbers[rows, :, 0]).astype(np.intp)]
+    return 16 if np.any(colours % 257) else 8
+
+
+def _straighten(canvas: Canvas) -> None:
+    """Undo premultiplied alpha in place; what is fully transparent stays as it is."""
+    assert canvas.alpha is not None
+    for rows in spans(*canvas.pixels.shape):
+        alpha = canvas.alpha[rows, :, None]
+        np.divide(canvas.pixels[rows], alpha, out=canvas.pixels[rows], where=alpha > 0)

@@ -1,0 +1,105 @@
+"""Writing TIFF strip by strip: 8 and 16 bits and floats, with profile, XMP and the whole EXIF tree."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import IO
+
+from restore.files import ifd
+from restore.files.metadata import ORIENTATION, exif_tree, resolution, resolution_tags
+from restore.files.samples import Samples, quantise, strips
+from restore.files.tiff import DEFLATE, GREY, ICC, NONE, RGB, STRUCTURE, XMP
+from restore.picture import Floats, Image
+
+_UNSIGNED, _FLOAT = 1, 3
+_DIFFERENCES = 2
+_STRAIGHT_ALPHA = 2
+_CLASSIC_LIMIT = (1 << 32) - (1 << 24)
+_HALF_MAX = 65504.0
+
+
+def write_tiff(file: IO[bytes], image: Image, bits: int, *, is_float: bool) -> None:
+    """Write a picture as TIFF: deflated if its source was compressed, BigTIFF above 4 GiB.
+
+    The byte order is that of the EXIF block, so that its values are copied as they are.
+    """
+    height, width, colours = image.pixels.shape
+    channels = colours + (image.alpha is not None)
+    tags, how = exif_tree(image.meta.exif)
+    how = ifd.Layout(how.order, is_big=height * width * channels * bits // 8 > _CLASSIC_LIMIT)
+    is_deflated = image.meta.extra.get("tiff_compression") == "deflate"
+    is_differenced = is_deflated and not is_float
+    file.write(how.header(0))
+    places, lengths, rows = [], [], 1
+    for part in strips(image):
+        rows = max(rows, len(part))
+        samples = _samples(part, bits, is_float=is_float)
+        data = _bytes(_differences(samples) if is_differenced else samples, how.order)
+        data = zlib.compress(data, 6) if is_deflated else data
+        places.append(file.tell())
+        lengths.append(len(data))
+        file.write(data + b"\0" * (len(data) % 2))
+    integer = ifd.LONG8 if how.is_big else ifd.LONG
+    found: ifd.Tree = {tag: item for tag, item in tags.items() if tag not in STRUCTURE}
+    found |= {
+        256: how.make(ifd.LONG, width),
+        257: how.make(ifd.LONG, height),
+        258: how.make(ifd.SHORT, *[bits] * channels),
+        259: how.make(ifd.SHORT, DEFLATE if is_deflated else NONE),
+        262: how.make(ifd.SHORT, GREY if colours == 1 else RGB),
+        273: how.make(integer, *places),
+        277: how.make(ifd.SHORT, channels),
+        278: how.make(ifd.LONG, rows),
+        279: how.make(integer, *lengths),
+        284: how.make(ifd.SHORT, 1),
+        339: how.make(ifd.SHORT, *[_FLOAT if is_float else _UNSIGNED] * channels),
+    }
+    if is_differenced:
+        found[317] = how.make(ifd.SHORT, _DIFFERENCES)
+    if channels > colours:
+        found[338] = how.make(ifd.SHORT, _STRAIGHT_ALPHA)
+    found |= dict(_described(image, tags, how))
+    at = file.tell()
+    file.write(ifd.pack(found, how, at))
+    file.seek(0)
+    file.write(how.header(at))
+
+
+def _described(image: Image, tags: ifd.Tree, how: ifd.Layout) -> Iterator[tuple[int, ifd.Entry | ifd.Tree]]:
+    """Give the tags that the record knows better than the EXIF block does."""
+    meta = image.meta
+    if meta.orientation != 1 and ORIENTATION not in tags:
+        yield ORIENTATION, how.make(ifd.SHORT, meta.orientation)
+    if meta.dpi and meta.dpi != resolution(tags, how):
+        yield from resolution_tags(meta.dpi, how).items()
+    if meta.icc:
+        yield ICC, ifd.Entry(ifd.UNDEFINED, len(meta.icc), meta.icc)
+    if meta.xmp:
+        yield XMP, ifd.Entry(1, len(meta.xmp), meta.xmp)
+
+
+def _samples(part: Floats, bits: int, *, is_float: bool) -> Samples:
+    """Return integers, or floats as they are (unclipped)."""
+    return part.astype(f"f{bits // 8}") if is_float else quantise(part, bits)
+
+
+def _bytes(samples: Samples, order: str) -> bytes:
+    return samples.astype(f"{order}{samples.dtype.kind}{samples.dtype.itemsize}").tobytes()
+
+
+def _differences(samples: Samples) -> Samples:
+    """Replace each sample by its difference from the left one, modulo its range (TIFF 6, section 14).
+
+    >>> import numpy as np
+    >>> _differences(np.array([[[3], [2], [9]]], np.uint8)).ravel().tolist()
+    [3, 255, 7]
+    """
+    found = samples.copy()
+    found[:, 1:] -= samples[:, :-1]
+    return found
+
+
+def fits_half(image: Image) -> bool:
+    """Whether 16-bit floats can hold every value."""
+    return bool(max(abs(float(image.pixels.max())), abs(float(image.pixels.min()))) <= _HALF_MAX)

@@ -1,0 +1,205 @@
+"""Broken, hostile and unusable files give typed errors and cost nothing."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import struct
+import subprocess
+import sys
+import textwrap
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+from made import (
+    HEIGHT,
+    ICC,
+    WIDTH,
+    XMP,
+    chunk,
+    exif_block,
+    heic,
+    needs_peak,
+    peaks,
+    picture,
+    png,
+)
+from PIL import Image as Pillow
+
+from restore.errors import (
+    FileError,
+    ReadError,
+    TooLargeError,
+    UnsupportedError,
+)
+from restore.files import Limits, ifd, kind, read, suffix, write
+from restore.picture import Image
+
+
+def test_what_needs_an_optional_package_says_which(tmp_path):
+    planes = np.zeros((3, 16, 16), "u2")
+    tifffile.imwrite(tmp_path / "a.tif", planes, compression="lzw", planarconfig="separate", photometric="rgb")
+    write(tmp_path / "a.jxl", picture(256, 3, has_alpha=False))
+    code = """
+    import sys
+    sys.modules["imagecodecs"] = sys.modules["pillow_heif"] = None
+    from pathlib import Path
+    from restore.errors import UnsupportedError
+    from restore.files import read
+    for name, extra in (("a.tif", "jxl"), ("a.jxl", "jxl"), ("a.heic", "heif")):
+        try:
+            read(Path(sys.argv[1]) / name)
+        except UnsupportedError as error:
+            assert f"pip install 'restore[{extra}]'" in str(error), error
+        else:
+            raise SystemExit(name)
+    """
+    heic(tmp_path / "a.heic")
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code), tmp_path], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "tiff", "webp", "avif", "bmp", "jxl"])
+def test_every_truncation_is_an_error(tmp_path, name):
+    body = write(tmp_path / f"a{suffix(name)}", picture(256, 3, has_alpha=False)).read_bytes()
+    # the last byte of a BMP only fills its row up
+    for length in sorted({*range(1, 40), *np.linspace(40, len(body) - 2, 60).astype(int).tolist()}):
+        (tmp_path / "cut").write_bytes(body[:length])
+        with pytest.raises((ReadError, UnsupportedError)):
+            read(tmp_path / "cut")
+
+
+def test_unusable_paths_are_named_with_what_to_do(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.png").write_text("this is not a picture")
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (tmp_path / "a.gif").write_bytes(b"GIF89a" + bytes(40))
+    (tmp_path / "zero.png").write_bytes(png(0, 5, 8, 2, b""))
+    (tmp_path / "film.mp4").write_bytes(b"\0\0\0\x18ftypisom\0\0\0\0mp42isom" + bytes(40))
+    os.mkfifo(tmp_path / "pipe.png")
+    cases = {
+        "empty.jpg": (ReadError, "empty"),
+        "text.png": (ReadError, "not a picture"),
+        "folder.jpg": (ReadError, "folder"),
+        "link.jpg": (ReadError, "nowhere.jpg, which is not there"),
+        "missing.jpg": (ReadError, "no such file"),
+        "pipe.png": (ReadError, "not a regular file"),
+        "zero.png": (ReadError, "no pixels"),
+        "a.gif": (UnsupportedError, "GIF"),
+        "film.mp4": (UnsupportedError, "not a still picture"),
+    }
+    for name, (error, text) in cases.items():
+        for door in (read, kind):
+            if door is kind and name == "zero.png":
+                continue
+            with pytest.raises(error, match=text) as caught:
+                door(tmp_path / name)
+            assert caught.value.path == tmp_path / name
+            assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
+def test_an_unreadable_file_is_named(tmp_path):
+    path = write(tmp_path / "a.png", picture(256, 3, has_alpha=False))
+    path.chmod(0)
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(ReadError, match="ermission"):
+            read(path)
+    finally:
+        os.seteuid(me)
+
+
+BOMB = 30_000
+
+
+def bombs() -> dict[str, bytes]:
+    """Small files whose headers promise 900 megapixels."""
+    packed = zlib.compress(bytes(1 << 20))
+    header = struct.pack(">IIBBBBB", BOMB, BOMB, 8, 2, 0, 0, 0)
+    jpeg, webp = io.BytesIO(), io.BytesIO()
+    Pillow.new("RGB", (16, 16)).save(jpeg, "JPEG")
+    frame = jpeg.getvalue().index(b"\xff\xc0") + 5
+    Pillow.new("RGB", (16, 16)).save(webp, "WEBP", exif=b"II*\0" + bytes(8))
+    how = ifd.Layout()
+    numbers = {256: BOMB, 257: BOMB, 259: 8, 262: 2, 273: 8, 277: 3, 278: BOMB, 279: 100}
+    tags: ifd.Tree = {tag: how.make(ifd.LONG, value) for tag, value in numbers.items()}
+    tags[258] = how.make(ifd.SHORT, 8, 8, 8)
+    tiff = how.header(108) + bytes(100) + ifd.pack(tags, how, 108)
+    side, body = (BOMB - 1), jpeg.getvalue()
+    size = 0 | 2 << 1 | side << 3 | 0 << 21 | 2 << 24 | side << 26
+    return {
+        "png": b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b""),
+        "jpeg": body[:frame] + struct.pack(">HH", BOMB, BOMB) + body[frame + 4 :],
+        "webp": webp.getvalue()[:24] + side.to_bytes(3, "little") * 2 + webp.getvalue()[30:],
+        "bmp": struct.pack("<2sIIIIiiHHIIiiII", b"BM", 100, 0, 54, 40, BOMB, BOMB, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(60),
+        "tiff": tiff,
+        "jxl": b"\xff\x0a" + size.to_bytes(8, "little") + bytes(40),
+    }
+
+
+@needs_peak
+def test_a_bomb_is_refused_from_its_header(tmp_path):
+    for name, body in bombs().items():
+        (tmp_path / name).write_bytes(body)
+    code = """
+    for path in sorted(Path(sys.argv[1]).iterdir()):
+        try:
+            read(path)
+        except TooLargeError as error:
+            assert "900 megapixels" in str(error), error
+        else:
+            raise SystemExit(f"{path} was read")
+    print(peak() - start)
+    """
+    assert peaks(code, tmp_path)[0] < 100
+
+
+def test_limits_are_the_callers_and_not_the_decoders(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.png", picture(256, 3, has_alpha=False))
+    with pytest.raises(TooLargeError, match="max_pixels"):
+        read(path, limits=Limits(max_pixels=HEIGHT * WIDTH - 1))
+    with pytest.raises(TooLargeError, match="max_bytes"):
+        read(path, limits=Limits(max_bytes=100))
+    large = Image(np.zeros((1000, 3000, 3), np.float32))
+    monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 500_000)
+    for name in ("jpeg", "png", "tiff", "webp", "avif", "bmp"):
+        assert read(write(tmp_path / f"b{suffix(name)}", large)).size == (1000, 3000)
+
+
+def test_raw_containers_are_told_from_tiff_by_content(shared):
+    names = {path.name: kind(path) for path in (shared / "data/raw").iterdir() if path.suffix != ".raw"}
+    assert len(names) >= 5
+    assert set(names.values()) == {"raw"}
+
+
+def test_mutated_files_never_leak_a_librarys_exception(tmp_path):
+    rng, found = random.Random(5), {"read": 0, "refused": 0}
+    image = picture(256, 3, has_alpha=False, orientation=6, icc=ICC, exif=exif_block(), xmp=XMP)
+    sources = [
+        write(tmp_path / f"a{suffix(name)}", image) for name in ("jpeg", "png", "tiff", "webp", "avif", "bmp", "jxl")
+    ]
+    heic(tmp_path / "a.heic")
+    samples = np.rint(image.pixels * 255).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "b.tif", samples, photometric="rgb", compression="lzw", tile=(16, 16))
+    for body in [path.read_bytes() for path in (*sources, tmp_path / "a.heic", tmp_path / "b.tif")]:
+        for _ in range(70):
+            mutant = bytearray(body)
+            for _ in range(rng.randint(1, 5)):
+                reach = len(mutant) if rng.random() < 0.5 else min(400, len(mutant))
+                mutant[rng.randrange(reach)] = rng.choice((0, 255, rng.randrange(256)))
+            if rng.random() < 0.3:
+                del mutant[rng.randrange(len(mutant)) :]
+            (tmp_path / "mutant").write_bytes(mutant)
+            try:
+                read(tmp_path / "mutant", limits=Limits(max_pixels=4_000_000))
+                found["read"] += 1
+            except FileError as error:
+                found["refused"] += error.path == tmp_path / "mutant"
+    assert found["refused"] > 100
+    assert found["read"] > 50
