@@ -209,9 +209,8 @@ def fold(planes: Tensor, measure: Callable[[Tensor], Tensor], *, tile: Size, hal
     Tensor
         float64 ``(F,)``: the sums over all pixels.
     """
+    total = torch.zeros(1, dtype=torch.float64)
     with torch.inference_mode():
-        sums = [
-            measure(tile_)[:, rows, columns].double().sum((1, 2))
-            for tile_, (rows, columns) in tiles(planes, tile=tile, halo=halo)
-        ]
-    return torch.stack(sums).sum(0)
+        for tile_, (rows, columns) in tiles(planes, tile=tile, halo=halo):
+            total = total + measure(tile_)[:, rows, columns].sum((1, 2), dtype=torch.float64).cpu()
+    return total.clone()
