@@ -128,7 +128,7 @@ def _check_order(picture: Picture, recipe: Recipe) -> None:
     """Refuse steps on the mosaic where there is none, before anything is computed."""
     is_mosaic = isinstance(picture, RawImage)
     for step in recipe.steps:
-        if step.method == AUTO:
+        if step.method == AUTO or methods.get(step.method).domain is None:
             continue
         wants_mosaic = methods.get(step.method).domain is Domain.MOSAIC
         if wants_mosaic and not is_mosaic:
@@ -198,7 +198,7 @@ def _run_step(
 ) -> _Done:
     start = time.perf_counter()
     runtime.tick(step.method, 0.0)
-    planes = _planes(picture)
+    planes = _planes(picture, methods.get(step.method).domain)
     loaded = runtime.load(step, compute)
     level = _noise(picture, recipe)
     scene = Scene(
@@ -253,19 +253,21 @@ def _apply_within_memory(
             return out, tile
 
 
-def _planes(picture: Picture) -> Tensor:
+def _planes(picture: Picture, domain: Domain | None) -> Tensor:
     """Return float32 ``(C, H, W)``, a copy."""
-    if isinstance(picture, RawImage):
-        if not picture.is_bayer:
-            raise RecipeError(
-                "this sensor's pattern is not a 2x2 Bayer mosaic; use methods that work after development"
-            )
-        return torch.from_numpy(np.ascontiguousarray(bayer.pack(picture.mosaic, picture.cfa)))
-    return torch.from_numpy(np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)).copy())
+    if isinstance(picture, Image):
+        return torch.from_numpy(np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)).copy())
+    if domain is None:
+        return torch.from_numpy(picture.mosaic[None].copy())
+    if not picture.is_bayer:
+        raise RecipeError("this sensor's pattern is not a 2x2 Bayer mosaic; use methods that work after development")
+    return torch.from_numpy(np.ascontiguousarray(bayer.pack(picture.mosaic, picture.cfa)))
 
 
 def _with_planes(picture: Picture, planes: Tensor) -> Picture:
     """Return the picture with other pixels, everything else kept."""
-    if isinstance(picture, RawImage):
-        return replace(picture, mosaic=bayer.unpack(planes.numpy(), picture.cfa, picture.size))
-    return replace(picture, pixels=planes.numpy().transpose(1, 2, 0))
+    values = planes.numpy()
+    if isinstance(picture, Image):
+        return replace(picture, pixels=values.transpose(1, 2, 0))
+    mosaic = values[0] if len(values) == 1 else bayer.unpack(values, picture.cfa, picture.size)
+    return replace(picture, mosaic=mosaic)

@@ -107,7 +107,14 @@ def test_a_mosaic_is_kept_when_nothing_develops_it() -> None:
     raw = mosaic()
     assert run(raw, recipe(develop=None), Runtime()).picture is raw
     with pytest.raises(RecipeError, match="needs a developed picture"):
-        run(raw, recipe(Step(method="none"), develop=None), Runtime())
+        run(raw, recipe(Step(method="wavelet"), develop=None), Runtime())
+
+
+def test_none_takes_any_mosaic() -> None:
+    for cfa in (((0, 1), (1, 2)), tuple((1, 0, 1, 2, 1, 1) for _ in range(6))):
+        raw = mosaic(cfa)
+        kept = run(raw, recipe(Step(method="none"), develop=None), Runtime()).picture
+        assert np.array_equal(kept.mosaic, raw.mosaic)
 
 
 def test_values_that_are_not_finite_are_refused(planted) -> None:
@@ -161,6 +168,9 @@ def test_uncertainty_where_a_method_knows_it(planted) -> None:
     result = run(photo(), recipe(Step(method="planted", strength=0.5)), Runtime(), with_uncertainty=True)
     assert result.uncertainty is not None
     assert np.all(result.uncertainty.pixels == 0.125)
+
+
+def test_no_uncertainty_where_no_method_knows_it() -> None:
     assert pipeline.run(photo(), recipe(Step(method="none")), Runtime(), with_uncertainty=True).uncertainty is None
 
 
