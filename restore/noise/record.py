@@ -23,7 +23,7 @@ class Noise:
     gain, read
         Shot gain and read sigma, averaged over channels; gain 0 means white Gaussian noise.
     correlation
-        Correlation of the noise of neighbouring pixels, 0 for white noise.
+        Correlation of the noise of neighbouring pixels: 0 for white noise, above 0.2 for most camera JPEGs.
     confidence
         0...1: how sure the estimate is; 1 when the level was given.
     """
