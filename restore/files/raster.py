@@ -170,9 +170,12 @@ def write(
     container = target_format(path, format, source)
     path = path if path.suffix else path.with_name(path.name + suffix(container))
     if container == "dng":
-        from restore.files.dng import write_dng
+        from restore.files.dng import write_dng, write_linear_dng
 
-        write_dng(path, picture, preview=preview)
+        if isinstance(picture, RawImage):
+            write_dng(path, picture, preview=preview)
+        else:
+            write_linear_dng(path, picture)
         return path
     if isinstance(picture, RawImage):
         raise WriteError(path, f"a mosaic cannot be written as {container}; develop it first, or choose dng")

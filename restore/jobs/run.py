@@ -169,8 +169,6 @@ class _Job:
         if before != _print_of(work.source):
             raise ReadError(work.source, "changed while it was read; run again when nothing writes it")
         loaded.line = replace(loaded.line, sha256=sha256, bytes=before[0], modified_ns=before[1])
-        if work.target.suffix == ".dng" and not isinstance(picture, RawImage):
-            raise WriteError(work.target, "a developed picture cannot become a DNG; choose --format tiff or png")
         loaded.pictures.append(picture)
         return None
 
