@@ -104,7 +104,7 @@ def read(path: Path | str, *, limits: Limits = Limits()) -> Picture:  # noqa: B0
                 return _READERS[container](path, view, limits)
     from restore.files.sensor import read_raw
 
-    return read_raw(path)
+    return read_raw(path, max_pixels=limits.max_pixels)
 
 
 def read_stack(path: Path | str, *, limits: Limits = Limits()) -> list[Image]:  # noqa: B008 - frozen
@@ -147,7 +147,7 @@ def write(
     path
         Where to; without a suffix the format's is added.
     picture
-        What to write. A `RawImage` becomes a DNG.
+        What to write. A `RawImage` becomes a DNG; an `Image` may become a linear one.
     format
         ``"jpeg"``, ``"png"``, ``"tiff"``, ``"webp"``, ``"bmp"``, ``"avif"``, ``"jxl"`` or ``"dng"``;
         by default what the path's suffix says, else what the source was.
@@ -170,9 +170,12 @@ def write(
     container = target_format(path, format, source)
     path = path if path.suffix else path.with_name(path.name + suffix(container))
     if container == "dng":
-        from restore.files.dng import write_dng
+        from restore.files.dng import write_dng, write_linear_dng
 
-        write_dng(path, picture, preview=preview)
+        if isinstance(picture, RawImage):
+            write_dng(path, picture, preview=preview)
+        else:
+            write_linear_dng(path, _prepared(path, container, picture, quality))
         return path
     if isinstance(picture, RawImage):
         raise WriteError(path, f"a mosaic cannot be written as {container}; develop it first, or choose dng")
@@ -230,13 +233,14 @@ def _prepared(path: Path, container: str, image: Image, quality: int | None) -> 
         raise WriteError(path, f"quality {quality} is outside 1...100")
     if max(image.size) > _LARGEST_SIDE.get(container, 1 << 30):
         raise WriteError(path, f"{container} cannot hold {image.size[1]} x {image.size[0]} pixels; choose PNG or TIFF")
-    if container == "jpeg" and image.alpha is not None:
-        raise WriteError(path, "JPEG cannot hold transparency; choose PNG, WebP, AVIF or TIFF, or remove the alpha")
+    if container in ("jpeg", "dng") and image.alpha is not None:
+        raise WriteError(
+            path, f"{container.upper()} cannot hold transparency; choose PNG, WebP, AVIF or TIFF, or remove the alpha"
+        )
     if container in _IS_UPRIGHT:
         image = image.upright()
     meta = image.meta
     exif = exif_with_orientation(meta.exif, meta.orientation)
     if container in _HAS_NO_DPI and meta.dpi and exif is None:
-        how = ifd.Layout()
-        exif = how.header(8) + ifd.pack(resolution_tags(meta.dpi, how), how, 8)
+        exif = ifd.block(resolution_tags(meta.dpi))
     return replace(image, meta=replace(meta, exif=exif))
