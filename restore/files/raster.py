@@ -35,7 +35,7 @@ from restore.files.png import read_png, write_png
 from restore.files.through_pillow import read_avif, read_jpeg, read_webp, write_avif, write_jpeg, write_webp
 from restore.files.tiff import read_tiff, read_tiff_stack
 from restore.files.tiff_writer import fits_half, write_tiff
-from restore.picture import Image, Picture, RawImage
+from restore.picture import Floats, Image, Picture, RawImage
 
 _READERS: dict[str, Callable[[Path, ifd.Buffer, Limits], Image]] = {
     "jpeg": read_jpeg,
@@ -173,6 +173,7 @@ def write(
         from restore.files.dng import write_dng, write_linear_dng
 
         if isinstance(picture, RawImage):
+            _check_finite(path, picture.mosaic)
             write_dng(path, picture, preview=preview)
         else:
             write_linear_dng(path, _prepared(path, container, picture, quality))
@@ -223,12 +224,16 @@ def _depth(path: Path, container: str, image: Image, bits: int | None) -> tuple[
     return (16 if wants_16 and 16 in possible else 8), False
 
 
+def _check_finite(path: Path, values: Floats) -> None:
+    if not np.isfinite([values.min(), values.max()]).all():
+        raise ResultError(f"{path}: the picture has NaN or infinite samples; this is a fault of the step before")
+
+
 def _prepared(path: Path, container: str, image: Image, quality: int | None) -> Image:
     """Check that the format can hold the picture, and bring its EXIF block in line with the record."""
     if image.pixels.size == 0:
         raise WriteError(path, "a picture without pixels cannot be written")
-    if not np.isfinite([image.pixels.min(), image.pixels.max()]).all():
-        raise ResultError(f"{path}: the picture has NaN or infinite samples; this is a fault of the step before")
+    _check_finite(path, image.pixels)
     if quality is not None and not 1 <= quality <= 100:
         raise WriteError(path, f"quality {quality} is outside 1...100")
     if max(image.size) > _LARGEST_SIDE.get(container, 1 << 30):

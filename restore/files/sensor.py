@@ -49,6 +49,8 @@ def read_raw(path: Path, *, max_pixels: int = 400_000_000) -> Picture:
                 limits.check(path, raw.sizes.raw_width, raw.sizes.raw_height)
                 raw.unpack()
                 return _picture(raw, path, view)
+    except UnicodeEncodeError as error:
+        raise ReadError(path, "its name is not valid text, which LibRaw needs; rename it") from error
     except rawpy.LibRawFileUnsupportedError as error:
         raise UnsupportedError(path, "LibRaw does not know this format or camera; convert it to DNG") from error
     except (rawpy.LibRawTooBigError, rawpy.LibRawUnsufficientMemoryError, MemoryError) as error:

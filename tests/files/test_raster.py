@@ -22,9 +22,9 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from restore.colour import srgb_to_linear
-from restore.errors import WriteError
+from restore.errors import ResultError, WriteError
 from restore.files import kind, read, suffix, write
-from restore.picture import Image, Meta
+from restore.picture import Image, Meta, RawImage
 
 LOSSLESS = [
     (name, bits, channels, has_alpha)
@@ -272,6 +272,12 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path):
     with pytest.raises(WriteError, match="profile"):
         write(tmp_path / "a.jxl", picture(256, 3, has_alpha=False, icc=alien))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_mosaic_with_a_hole_is_refused(tmp_path):
+    mosaic = np.float32([[0, np.nan], [1, 0]])
+    with pytest.raises(ResultError, match="NaN or infinite"):
+        write(tmp_path / "a.dng", RawImage(mosaic, ((0, 1), (1, 2)), ((0, 0), (0, 0)), 9.0))
 
 
 def test_a_developed_picture_becomes_a_linear_dng(tmp_path):

@@ -1,5 +1,6 @@
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,14 @@ def test_missing_empty_and_foreign_files(tmp_path):
         read_raw(tmp_path / "text.nef")
     with pytest.raises(ReadError, match="is a folder"):
         read_raw(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs file names that are not text")
+def test_a_name_that_is_not_text_is_a_typed_error(tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff.dng")
+    path.write_bytes(shared("raw/nikon_dsc1339_rggb_crop.dng").read_bytes())
+    with pytest.raises(ReadError, match="rename it"):
+        read_raw(path)
 
 
 def test_too_many_pixels_are_refused_before_decoding():
