@@ -78,7 +78,13 @@ def run(
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Pass over what has a result.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run ended.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Files worked on at the same time.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Files worked on at the same time (default: 1; on Ray what fits).")
+    ] = None,
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="Who works: this process, or Ray workers.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster, as HOST:6379 (default: Ray is started here).")
+    ] = None,
     reference: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Folder of clean pictures to score against.")
     ] = None,
@@ -99,7 +105,8 @@ def run(
     if dry_run:
         order.show_plan(ordered, is_json=is_json)
         return
-    options = order.options(ordered, existing=existing, is_resumed=resume, jobs=jobs, reference=reference)
+    who = {"jobs": jobs, "engine": engine, "address": address}
+    options = order.options(ordered, existing=existing, is_resumed=resume, reference=reference, **who)
     with _stoppable() as cancelled:
         raise typer.Exit(order.carry_out(ordered, options, device, cancelled, is_json=is_json))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -174,17 +175,15 @@ def fewest_pixels(size: tuple[int, int], halo: int, multiple: int, budget: int) 
     """Return the tile whose cores cover ``size`` with the fewest pixels computed, halos counted, within ``budget``.
 
     >>> fewest_pixels((4000, 6000), 100, 8, 5_000_000)
-    (4000, 1000)
+    (2000, 2000)
     >>> fewest_pixels((1000, 1000), 100, 8, 5_000_000)
     (1000, 1000)
     """
     best, least = (max(multiple, 16),) * 2, float("inf")
-    for rows, columns in product(range(1, 65), repeat=2):
-        core = tuple(
-            -(-n // k // multiple) * multiple if k > 1 else n for n, k in zip(size, (rows, columns), strict=True)
-        )
-        read = [n + (2 * halo if k > 1 else 0) for n, k in zip(core, (rows, columns), strict=True)]
-        computed = rows * columns * read[0] * read[1]
-        if read[0] * read[1] <= budget and computed < least:
+    for counts in product(range(1, 65), repeat=2):
+        core = [-(-n // k // multiple) * multiple if k > 1 else n for n, k in zip(size, counts, strict=True)]
+        height, width = (c + halo * min(k - 1, 2) for c, k in zip(core, counts, strict=True))
+        computed = prod(n + 2 * halo * (k - 1) for n, k in zip(size, counts, strict=True))
+        if height * width <= budget and computed < least:
             best, least = (core[0], core[1]), computed
     return best

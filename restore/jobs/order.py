@@ -6,13 +6,14 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from restore.errors import RecipeError
 from restore.files import container
 from restore.files.folder import find
 from restore.jobs import lines, show, side
 from restore.jobs.plan import KEEP, Existing, Naming, Work, plan
-from restore.jobs.report import Options
+from restore.jobs.report import LOCAL, Options
 from restore.jobs.request import Request, recipe_for
 from restore.jobs.run import run_folder
 from restore.recipe import Recipe
@@ -73,9 +74,9 @@ def _is_file(out: Path, inputs: Sequence[Path]) -> bool:
     return len(inputs) == 1 and not inputs[0].is_dir() and not out.is_dir() and out.suffix.lower() in ends
 
 
-def options(order: Order, *, existing: str, is_resumed: bool, jobs: int, reference: Path | None) -> Options:
-    """Return how files are treated in carrying out an order."""
-    return Options(order.folder, Existing(existing), is_resumed, order.format, order.depth, jobs, reference)
+def options(order: Order, *, existing: str, is_resumed: bool, **more: Any) -> Options:
+    """Return how files are treated in carrying out an order; ``more`` are fields of :class:`Options`."""
+    return Options(order.folder, Existing(existing), is_resumed, order.format, order.depth, **more)
 
 
 def show_plan(order: Order, *, is_json: bool) -> None:
@@ -92,7 +93,8 @@ def carry_out(order: Order, options: Options, device: Device, cancelled: threadi
     if not order.works:
         lines.say_aside("no pictures found; name files, or folders that hold some (--recursive goes into sub-folders)")
     runtime = Runtime(device=device, cancelled=cancelled)
-    runtime.compute(order.recipe.precision)
+    if options.engine == LOCAL:
+        runtime.compute(order.recipe.precision)
     with show.Screen(len(order.works), is_json=is_json) as screen:
         report = run_folder(order.works, order.recipe, runtime, options, screen.hear)
     lines.say(show.summary(report, is_json=is_json))

@@ -10,6 +10,8 @@ from typing import Any
 
 from restore.jobs.plan import KEEP, Existing, Work
 
+LOCAL, RAY = "local", "ray"
+
 
 @dataclass(frozen=True)
 class Options:
@@ -24,9 +26,11 @@ class Options:
     format, depth
         What to write; ``"keep"`` and None keep the input's own.
     jobs
-        Files worked on at the same time.
+        Files worked on at the same time; None means one here, and on Ray as many as the cluster holds.
     reference
         Folder of clean pictures of the same names, to score against.
+    engine, address
+        Who works: this process, or Ray, on the cluster at an address or started on this machine for the run.
     """
 
     folder: Path | None = None
@@ -34,8 +38,10 @@ class Options:
     is_resumed: bool = False
     format: str = KEEP
     depth: int | None = None
-    jobs: int = 1
+    jobs: int | None = None
     reference: Path | None = None
+    engine: str = LOCAL
+    address: str | None = None
 
 
 class Status(StrEnum):
@@ -88,11 +94,12 @@ OnEvent = Callable[[Moved | Outcome], None]
 
 @dataclass(frozen=True)
 class Report:
-    """How a job ended; ``is_cancelled`` when somebody stopped it."""
+    """How a job ended; ``is_cancelled`` when somebody stopped it, ``notes`` tell what happened to workers."""
 
     outcomes: tuple[Outcome, ...]
     is_cancelled: bool
     seconds: float
+    notes: tuple[str, ...] = ()
 
     def count(self, status: Status) -> int:
         """Return how many files ended so."""

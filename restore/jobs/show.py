@@ -123,9 +123,10 @@ def summary(report: Report, *, is_json: bool) -> str:
     """Say how a job ended."""
     counts = {status.value: report.count(status) for status in Status}
     if is_json:
-        return lines.line("summary", **counts, seconds=round(report.seconds, 3), exit_code=report.exit_code)
+        ended = {"seconds": round(report.seconds, 3), "exit_code": report.exit_code, "notes": report.notes}
+        return lines.line("summary", **counts, **ended)
     parts = [f"{count} {name}" for name, count in counts.items() if count or name == "done"]
-    return f"{', '.join(parts)} in {report.seconds:.1f} s"
+    return "; ".join([f"{', '.join(parts)} in {report.seconds:.1f} s", *report.notes])
 
 
 def planned(work: Work, *, is_json: bool) -> str:

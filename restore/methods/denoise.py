@@ -62,7 +62,8 @@ class Denoiser:
             clean: Tensor = tile - (found.mean(0, keepdim=True) if is_grey else found)
             return clean
 
-        return TileOp(run, halo=self.net.radius, multiple=self.net.multiple, bytes_per_pixel=600)
+        bytes_per_pixel = 60 * self.compute.dtype.itemsize  # measured: 206 in float32, 109 in bfloat16
+        return TileOp(run, halo=self.net.radius, multiple=self.net.multiple, bytes_per_pixel=bytes_per_pixel)
 
 
 def _same(tile: Tensor) -> Tensor:

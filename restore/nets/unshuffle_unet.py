@@ -23,7 +23,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to the same shape."""
         change: Tensor = self.conv2(F.relu(self.conv1(x), inplace=True))
-        return x + change
+        change += x  # in place: fresh memory costs more than the sum
+        return change
 
 
 def _stage(width: int, blocks: int) -> nn.Sequential:
@@ -133,12 +134,15 @@ class UnshuffleUNet(nn.Module):
         """
         x = F.pixel_unshuffle(picture, 2)  # (B, 4C, H/2, W/2)
         if levels is not None:
-            half = levels if levels.shape[-1] == 1 else F.avg_pool2d(levels, 2)
-            x = torch.cat([x, half.expand(-1, -1, *x.shape[-2:]).to(x.dtype)], 1)
+            told = levels if levels.shape[-1] == 1 else F.avg_pool2d(levels, 2)
+            x = torch.cat([x, told.expand(-1, -1, *x.shape[-2:]).to(x.dtype)], 1)
         x = x.contiguous(memory_format=torch.channels_last)
-        e1 = self.enc1(self.head(x))  # 1/2
-        e2 = self.enc2(self.down1(e1))  # 1/4
-        m = self.middle(self.down2(e2))  # 1/8
-        d2 = self.dec2(self.up2(m) + e2)
-        d1 = self.dec1(self.up1(d2) + e1)
-        return F.pixel_shuffle(self.tail(d1), 2)
+        half = self.enc1(self.head(x))  # 1/2
+        quarter = self.enc2(self.down1(half))  # 1/4
+        up = self.up2(self.middle(self.down2(quarter)))  # from 1/8 to 1/4
+        up += quarter
+        del quarter
+        up = self.up1(self.dec2(up))  # 1/2
+        up += half
+        del half
+        return F.pixel_shuffle(self.tail(self.dec1(up)), 2)

@@ -12,7 +12,6 @@ import pytest
 from restore import files, metrics, pipeline
 from restore.errors import WriteError
 from restore.files.folder import find
-from restore.jobs import run as run_module
 from restore.jobs.plan import Existing, Naming, plan
 from restore.jobs.report import Moved, Options, Outcome, Report
 from restore.jobs.run import run_folder
@@ -188,7 +187,7 @@ def test_a_bug_in_one_file_shows_its_traceback_and_spares_the_others(
         return pipeline_run(picture, recipe, runtime)
 
     pipeline_run = pipeline.run
-    monkeypatch.setattr(run_module.pipeline, "run", buggy)
+    monkeypatch.setattr(pipeline, "run", buggy)
     report = job(pictures, tmp_path / "out")
     assert statuses(report) == ["failed", "done", "done"]
     assert report.exit_code == 3
@@ -200,7 +199,7 @@ def test_running_out_of_memory_is_said_and_survived(pictures: Path, tmp_path: Pa
     def greedy(path, **_):
         raise MemoryError
 
-    monkeypatch.setattr(run_module.files, "read", greedy)
+    monkeypatch.setattr(files, "read", greedy)
     report = job(pictures, tmp_path / "out")
     assert [(o.kind, "does not fit into memory" in o.error) for o in report.outcomes] == [
         ("MemoryLimitError", True)
@@ -216,7 +215,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(pictures: Path, tmp_pat
             file.write(b"more")
         return picture
 
-    monkeypatch.setattr(run_module.files, "read", slow)
+    monkeypatch.setattr(files, "read", slow)
     report = job(pictures, tmp_path / "out")
     assert all("changed while it was read" in outcome.error for outcome in report.outcomes)
 

@@ -1,0 +1,180 @@
+"""What is done to one file, wherever it is done: read, restored, written; the journal is kept elsewhere."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from restore import files, pipeline, weights
+from restore.errors import ReadError, WriteError
+from restore.jobs import side
+from restore.jobs.plan import Work
+from restore.jobs.reference import score
+from restore.jobs.report import Moved, OnEvent, Options
+from restore.picture import Picture, RawImage
+from restore.pipeline import Result
+from restore.raw.develop import develop
+from restore.recipe import Recipe
+from restore.runtime import Runtime, Tick
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an input file once it was read."""
+
+    sha256: str = ""
+    bytes: int = -1
+    modified_ns: int = -1
+
+
+@dataclass
+class Piece:
+    """One file on its way; its picture can be taken once.
+
+    Parameters
+    ----------
+    target
+        Where the result goes, once it is known which of the work's targets that is.
+    tries
+        How often it was begun anew because a worker was lost.
+    """
+
+    work: Work
+    started: float = field(default_factory=time.perf_counter)
+    facts: Facts = field(default_factory=Facts)
+    pictures: list[Picture] = field(default_factory=list)
+    result: Result | None = None
+    target: Path | None = None
+    tries: int = 0
+
+
+class Hands(Protocol):
+    """Whoever works on files: this process, or others."""
+
+    def settle(self) -> None:
+        """Get ready; called once in every thread that will restore and write."""
+
+    def read(self, piece: Piece) -> None:
+        """Read a file, or leave it to ``restore``; called ahead, in another thread."""
+
+    def restore(self, piece: Piece) -> None:
+        """Run the recipe, and set the target."""
+
+    def write(self, piece: Piece) -> dict[str, Any]:
+        """Write the result and its side file; return the side file's content."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Works in this process."""
+
+    recipe: Recipe
+    runtime: Runtime
+    options: Options
+    on_event: OnEvent
+    threads: int
+
+    def settle(self) -> None:
+        """Take this thread's share of the cores."""
+        torch.set_num_threads(self.threads)
+
+    def read(self, piece: Piece) -> None:
+        """Read a file.
+
+        Raises
+        ------
+        ReadError
+            It cannot be read, or somebody writes it meanwhile.
+        """
+        source = piece.work.source
+        before = _print_of(source)
+        picture = files.read(source)
+        sha256 = _sha256(source)
+        if before != _print_of(source):
+            raise ReadError(source, "changed while it was read; run again when nothing writes it")
+        piece.facts = Facts(sha256, *before)
+        piece.pictures.append(picture)
+
+    def restore(self, piece: Piece) -> None:
+        """Run the recipe; where the result may stay a mosaic, try the steps on the mosaic alone first."""
+        piece.result = self._restored(piece.work, piece.pictures)
+        stays = isinstance(piece.result.picture, RawImage) and piece.work.mosaic_target is not None
+        piece.target = piece.work.mosaic_target if stays else piece.work.target
+
+    def _restored(self, work: Work, pictures: list[Picture]) -> Result:
+        order = [step.method for step in self.recipe.steps]
+
+        def moved(tick: Tick) -> None:
+            at = order.index(tick.step) if tick.step in order else 0
+            self.on_event(Moved(work, tick.step, (at + tick.share) / len(order)))
+
+        runtime = replace(self.runtime, progress=moved)
+        if work.mosaic_target is not None and isinstance(pictures[0], RawImage):
+            result = pipeline.run(pictures[0], self.recipe.model_copy(update={"develop": None}), runtime)
+            if result.reports:
+                return result
+        return pipeline.run(pictures.pop(), self.recipe, runtime)
+
+    def write(self, piece: Piece) -> dict[str, Any]:
+        """Write the result and its side file.
+
+        Raises
+        ------
+        WriteError
+            One of them cannot be written.
+        """
+        result, target, source = piece.result, piece.target, piece.work.source
+        assert result is not None
+        assert target is not None
+        make_folder(target.parent)
+        preview = develop(result.picture) if isinstance(result.picture, RawImage) else None
+        files.write(target, result.picture, bits=self.options.depth, preview=preview)
+        made = side.Made(
+            source=source,
+            sha256=piece.facts.sha256,
+            bytes=piece.facts.bytes,
+            target=target,
+            target_sha256=_sha256(target),
+            format=self.options.format,
+            depth=self.options.depth,
+            device=str(self.runtime.compute("fp32").device),
+            seconds=time.perf_counter() - piece.started,
+            scores=None if self.options.reference is None else score(target, source, self.options.reference),
+        )
+        record = side.record(result, made)
+        side.write(target, record)
+        return record
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises
+    ------
+    WriteError
+        That cannot be done.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(folder, f"the folder cannot be made ({error.strerror}); choose another") from error
+
+
+def _print_of(path: Path) -> tuple[int, int]:
+    """Return size and time of change, which tell whether somebody else writes a file."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ReadError(path, f"cannot be read ({error.strerror}); check the path and your permission") from error
+    return status.st_size, status.st_mtime_ns
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return weights.sha256(path)
+    except OSError as error:
+        raise ReadError(path, f"cannot be read ({error.strerror})") from error
