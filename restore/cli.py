@@ -176,6 +176,27 @@ def evaluate(
         raise typer.Exit(tables.show_scores(rows, len(paths), is_json=is_json))
 
 
+@app.command()
+def bench(
+    method: Methods = "denoise",
+    knobs: Knobs = None,
+    size: Annotated[float, typer.Option(min=0.01, max=500, help="Megapixels of the picture.")] = 4.0,
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs, after one to warm up.")] = 3,
+    device: DeviceName = "auto",
+    precision: Precision = None,
+    tile: Tile = None,
+    is_json: Json = False,
+) -> None:
+    """Measure how fast a method is on this machine, with well-known denoisers beside it."""
+    from restore.jobs import bench as benchmark
+    from restore.jobs.request import Request, recipe_for
+    from restore.runtime import Runtime
+
+    request = Request(method, None, knobs or (), None, str(benchmark.SIGMA), tile, precision)
+    runtime = Runtime(device=device)
+    raise typer.Exit(benchmark.show(recipe_for(request), runtime, size, runs=runs, is_json=is_json))
+
+
 @weights_app.command("list")
 def weights_list(is_json: Json = False) -> None:
     """List the weights that came with the package."""

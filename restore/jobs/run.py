@@ -185,7 +185,7 @@ class _Job:
             name = self.journal.name
             target = "" if piece.target is None else name(piece.target)
             known = {"target": target, **asdict(piece.facts), **more}
-            self.journal.write(Line(name(piece.work.source), status, self._recipe_key(), **known))  # type: ignore[arg-type]
+            self.journal.write(Line(name(piece.work.source), status, self._recipe_key(), **known))
 
 
 class _RefusedError(WriteError):
