@@ -103,7 +103,10 @@ def _sweep(works: Sequence[Work]) -> None:
 
 @dataclass
 class _Loaded:
-    """A file that is read, or the outcome where there is nothing more to do; its picture can be taken once."""
+    """A file that is read, or the outcome where there is nothing more to do; its picture can be taken once.
+
+    ``started`` does not count the time between reading and working: it is moved on by that.
+    """
 
     work: Work
     started: float
@@ -124,10 +127,12 @@ class _Job:
         """Read a file, unless it is to be skipped."""
         loaded = _Loaded(work, time.perf_counter(), line=self._line(work))
         loaded.outcome = self._guarded(loaded, self._read)
+        loaded.started -= time.perf_counter()
         return loaded
 
     def finish(self, loaded: _Loaded) -> Outcome:
         """Restore and write a file that was read."""
+        loaded.started += time.perf_counter()
         outcome = loaded.outcome or self._guarded(loaded, self._finish)
         assert outcome is not None
         return replace(outcome, seconds=time.perf_counter() - loaded.started)
