@@ -157,7 +157,7 @@ class _Run:
         self._take(strength, taken)
         if len(self.reports) == before:
             level = self.noise().sigma * 255
-            self.do(Step(method="none", reason=f"noise of {level:.1f}/255 measured: nothing to do"))
+            self.do(Step(method="none", reason=f"no visible noise ({level:.1f}/255 measured): nothing to do"))
 
     def _take(self, strength: float, taken: frozenset[Role]) -> frozenset[Role]:
         chosen = choose.steps(self.picture, self.noise(), strength, taken)

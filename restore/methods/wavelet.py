@@ -88,7 +88,7 @@ def load(settings: WaveletSettings, state: State | None, compute: Compute) -> Wa
 
 def offer(look: Look) -> Offer | None:
     """Offer for any visible noise; networks that know more bid higher."""
-    if look.noise.sigma < QUIET:
+    if not look.noise.is_visible:
         return None
     return Offer(1.0, f"noise of {look.noise.sigma * 255:.1f}/255 measured")
 
