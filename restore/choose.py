@@ -10,7 +10,7 @@ from restore import methods
 from restore.colour import luma
 from restore.method import Look, Offer, Role
 from restore.noise import Noise
-from restore.picture import Domain, Image, Picture, RawImage
+from restore.picture import Domain, Picture, RawImage
 from restore.recipe import Step
 
 MIDDLE_GREY = 0.18
@@ -27,26 +27,21 @@ def look(picture: Picture, level: Noise) -> Look:
     return Look(Domain.SRGB, level, float(luma(picture.pixels).mean()), picture.pixels.shape[2])
 
 
-def steps(picture: Picture, level: Noise, strength: float, taken: frozenset[Role]) -> list[tuple[Role, Step]]:
-    """Return the steps for a picture as it stands: of each role not yet taken, the highest offer."""
+def step(picture: Picture, level: Noise, role: Role, strength: float = 1.0) -> Step | None:
+    """Return the step with the highest offer to do this to the picture as it stands, or None."""
     seen = look(picture, level)
-    best: dict[Role, tuple[Offer, str]] = {}
-    is_exotic = isinstance(picture, RawImage) and not picture.is_bayer
+    best: tuple[Offer, str] | None = None
     for name, method in methods.registry().items():
-        if method.role is None or method.role in taken or method.domain is not seen.domain or is_exotic:
+        is_exotic = isinstance(picture, RawImage) and not picture.is_bayer
+        if method.role is not role or method.domain is not seen.domain or is_exotic:
             continue
         offer = method.offer(seen)
-        if offer is not None and (method.role not in best or offer.score > best[method.role][0].score):
-            best[method.role] = offer, name
-    return [
-        (role, Step(method=name, settings=dict(offer.settings), strength=strength, reason=offer.reason))
-        for role, (offer, name) in sorted(best.items(), key=lambda item: list(Role).index(item[0]))
-    ]
-
-
-def wants_light(image: Image, level: Noise) -> bool:
-    """Whether a method would light this picture."""
-    return any(role is Role.LIGHT for role, _ in steps(image, level, 1.0, frozenset()))
+        if offer is not None and (best is None or offer.score > best[0].score):
+            best = offer, name
+    if best is None:
+        return None
+    offer, name = best
+    return Step(method=name, settings=dict(offer.settings), strength=strength, reason=offer.reason)
 
 
 def exposure(raw: RawImage) -> float:

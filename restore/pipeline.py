@@ -146,24 +146,26 @@ class _Run:
             self.picture = develop(self.picture, exposure_ev=settings.exposure_ev, white_balance=settings.white_balance)
 
     def choose(self, strength: float) -> None:
-        """Run what ``auto`` chooses: on the mosaic first, then on the developed picture."""
-        taken: frozenset[Role] = frozenset()
+        """Run what ``auto`` chooses, looking anew before each: on the mosaic first, then on the developed picture."""
         before = len(self.reports)
+        open_roles = list(Role)
         if isinstance(self.picture, RawImage):
-            taken = self._take(strength, taken)
+            open_roles = [role for role in open_roles if not self._take(role, strength)]
             if self.recipe.develop is None:
                 return
             self._develop_exposed()
-        self._take(strength, taken)
+        for role in open_roles:
+            self._take(role, strength)
         if len(self.reports) == before:
             level = self.noise().sigma * 255
             self.do(Step(method="none", reason=f"no visible noise ({level:.1f}/255 measured): nothing to do"))
 
-    def _take(self, strength: float, taken: frozenset[Role]) -> frozenset[Role]:
-        chosen = choose.steps(self.picture, self.noise(), strength, taken)
-        for _, step in chosen:
+    def _take(self, role: Role, strength: float) -> bool:
+        """Run the best offer for a role on the picture as it stands now, and tell whether there was one."""
+        step = choose.step(self.picture, self.noise(), role, strength)
+        if step is not None:
             self.do(step)
-        return taken | {role for role, _ in chosen}
+        return step is not None
 
     def _develop_exposed(self) -> None:
         """Develop; a picture that turns out dark is exposed anew in linear light, where that is still exact."""
@@ -174,7 +176,7 @@ class _Run:
         assert isinstance(self.picture, Image)
         assert settings is not None
         stops = choose.exposure(raw) if settings.exposure_ev == 0 else 0.0
-        if stops > 0 and choose.wants_light(self.picture, self.noise()):
+        if stops > 0 and choose.step(self.picture, self.noise(), Role.LIGHT):
             brighter = settings.model_copy(update={"exposure_ev": stops})
             self.recipe, self.picture = self.recipe.model_copy(update={"develop": brighter}), raw
             self.develop()

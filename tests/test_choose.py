@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore import choose, degrade, files, noise
+from restore import choose, degrade, files, methods, noise, pipeline
 from restore.method import Role
 from restore.picture import Image, RawImage
+from restore.recipe import Recipe
+from restore.runtime import Runtime
 
 
 def roles(image: Image) -> list[Role]:
-    return [role for role, _ in choose.steps(image, noise.estimate(image), 1.0, frozenset())]
+    return [role for role in Role if choose.step(image, noise.estimate(image), role) is not None]
 
 
 def test_good_pictures_are_left_alone(shared: Path) -> None:
@@ -26,14 +28,19 @@ def test_noise_is_removed(shared: Path, spec: str) -> None:
     assert roles(degrade.degrade(clean, spec, seed=0)) == [Role.DENOISE]
 
 
-def test_dark_pictures_are_denoised_then_lit(shared: Path) -> None:
+def test_dark_pictures_are_lit_and_denoised(shared: Path) -> None:
     clean = files.read(shared / "data/test/kodak/kodim03.png")
-    assert roles(degrade.degrade(clean, "low_light gamma=3 sigma=5/255", seed=0)) == [Role.DENOISE, Role.LIGHT]
+    assert roles(degrade.degrade(clean, "low_light gamma=3 sigma=5/255", seed=0)) == [Role.LIGHT, Role.DENOISE]
 
 
-def test_a_role_is_taken_once(shared: Path) -> None:
-    noisy = degrade.degrade(files.read(shared / "data/test/kodak/kodim03.png"), "gaussian sigma=0.1", seed=0)
-    assert choose.steps(noisy, noise.estimate(noisy), 1.0, frozenset({Role.DENOISE})) == []
+def test_noise_that_lighting_brings_out_is_removed() -> None:
+    """In the dark picture the noise is too weak to be offered for; auto looks again when it is lit."""
+    y, x = np.mgrid[:160, :160] / 40
+    clean = 0.04 + 0.02 * np.stack([np.sin(x + k) * np.cos(y) for k in range(3)], -1)
+    dark = Image(degrade.gaussian(clean.astype(np.float32), np.random.default_rng(0), sigma=0.4 / 255))
+    assert roles(dark) == [Role.LIGHT]
+    reports = pipeline.run(dark, Recipe(), Runtime(device="cpu")).reports
+    assert [methods.get(r.step.method).role for r in reports] == [Role.LIGHT, Role.DENOISE]
 
 
 def test_exposure_stops_before_highlights_blow_out() -> None:
