@@ -181,3 +181,15 @@ def test_alpha_and_orientation_travel() -> None:
     result = run(image, recipe(Step(method="wavelet"), noise=0.1), Runtime()).picture
     assert np.array_equal(result.alpha, alpha)
     assert result.meta == image.meta
+
+
+def test_auto_exposes_a_dark_raw_in_linear_light() -> None:
+    raw = mosaic()
+    dark = replace(raw, mosaic=raw.mosaic * np.float32(0.01))
+    result = run(dark, recipe(Step(method="auto")), Runtime())
+    assert result.recipe.develop.exposure_ev == pytest.approx(np.log2(0.18 / 0.005), abs=0.2)
+    assert result.picture.pixels.mean() > 0.3
+    again = run(dark, result.recipe, Runtime())
+    assert np.array_equal(again.picture.pixels, result.picture.pixels)
+    bright = run(raw, recipe(Step(method="auto")), Runtime())
+    assert bright.recipe.develop.exposure_ev == 0

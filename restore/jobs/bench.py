@@ -116,7 +116,8 @@ def picture(megapixels: float) -> Image:
     width = round(1.5 * height)
     rng = np.random.default_rng(0)
     y, x = np.arange(height)[:, None], np.arange(width)
-    coarse = cv2.resize(rng.random((17, 25, 3), np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    seed = rng.random((17, 25, 3), np.float32)
+    coarse = np.asarray(cv2.resize(seed, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
     coarse += 0.15 * (((x // 61 + y // 47) % 2) - 0.5)[..., None] + 0.05 * np.sin(x / 3)[:, None]
     return Image(coarse + rng.normal(0, SIGMA, coarse.shape).astype(np.float32))
 

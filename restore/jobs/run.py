@@ -116,10 +116,12 @@ class _Job:
         """Read a file, unless it is to be skipped."""
         loaded = _Loaded(Piece(work))
         loaded.outcome = self._guarded(loaded.piece, self._read)
+        loaded.piece.started -= time.perf_counter()
         return loaded
 
     def finish(self, loaded: _Loaded) -> Outcome:
         """Restore and write a file that was read."""
+        loaded.piece.started += time.perf_counter()
         outcome = loaded.outcome or self._guarded(loaded.piece, self._finish)
         assert outcome is not None
         return replace(outcome, seconds=time.perf_counter() - loaded.piece.started)

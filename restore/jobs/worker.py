@@ -37,6 +37,8 @@ class Piece:
 
     Parameters
     ----------
+    started
+        Does not count the time between reading and working: it is moved on by that.
     target
         Where the result goes, once it is known which of the work's targets that is.
     tries

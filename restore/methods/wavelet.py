@@ -18,8 +18,8 @@ from restore.tiling import Seams, TileOp
 QUIET = 0.5 / 255
 """Noise below half an 8-bit step is not worth a change."""
 
-SMALLEST = 32
-"""Shorter sides are continued by reflection: wavelets need room."""
+MARGIN = 16
+"""Pixels by which a picture is continued on every side: shifted grids wrap around, and wavelets need room."""
 
 SHIFTS = sorted(product(range(4), repeat=2), key=lambda shift: sum(shift) % 2)
 """Grid shifts, the most different first."""
@@ -69,7 +69,7 @@ def _shrunk(plane: Floats, sigma: float, count: int, wavelet: str) -> Floats:
     if sigma < QUIET / 2:
         return plane
     height, width = plane.shape
-    padded = np.pad(plane, ((0, max(0, SMALLEST - height)), (0, max(0, SMALLEST - width))), mode="symmetric")
+    padded = np.pad(plane, MARGIN, mode="symmetric")
     total = np.zeros_like(padded)
     for shift in SHIFTS[:count]:
         rolled = np.roll(padded, shift, (0, 1))
@@ -77,7 +77,7 @@ def _shrunk(plane: Floats, sigma: float, count: int, wavelet: str) -> Floats:
             rolled, sigma=sigma, wavelet=wavelet, mode="soft", method="BayesShrink", rescale_sigma=False
         )
         total += np.roll(clean, (-shift[0], -shift[1]), (0, 1))
-    return total[:height, :width] / np.float32(min(count, len(SHIFTS)))
+    return total[MARGIN : MARGIN + height, MARGIN : MARGIN + width] / np.float32(min(count, len(SHIFTS)))
 
 
 def load(settings: WaveletSettings, state: State | None, compute: Compute) -> Wavelet:
@@ -88,7 +88,7 @@ def load(settings: WaveletSettings, state: State | None, compute: Compute) -> Wa
 
 def offer(look: Look) -> Offer | None:
     """Offer for any visible noise; networks that know more bid higher."""
-    if look.noise.sigma < QUIET:
+    if not look.noise.is_visible:
         return None
     return Offer(1.0, f"noise of {look.noise.sigma * 255:.1f}/255 measured")
 

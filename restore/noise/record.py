@@ -35,6 +35,15 @@ class Noise:
     correlation: float = 0.0
     confidence: float = 1.0
 
+    @property
+    def is_visible(self) -> bool:
+        """Whether there is noise worth removing: clearly some, or a little that is surely noise and not texture.
+
+        >>> Noise(0.01, (0.01,)).is_visible, Noise(0.003, (0.003,), confidence=0.1).is_visible
+        (True, False)
+        """
+        return self.sigma >= 1.5 / 255 or (self.sigma >= 0.5 / 255 and self.confidence >= 0.5)
+
 
 def given(sigma: float, channels: int) -> Noise:
     """Return white Gaussian noise of a level that the user states.

@@ -29,7 +29,9 @@ class Config:
     candidates: int = 3
     camera_share: float = 0.3
     sigma_max: float = 55 / 255
-    level_jitter: float = 0.3
+    told_low: float = 0.4
+    told_high: float = 1.3
+    zoom_max: float = 2.5
     seed: int = 0
 
 
@@ -42,10 +44,16 @@ def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[F
         clean = photos.crop(config.patch, rng, of=config.candidates)
         sigma = rng.uniform(0, config.sigma_max)
         return degrade.gaussian(clean, rng, sigma=sigma), clean, np.array([sigma, 0], np.float32)
-    noisy, clean, sigma = degrade.camera(photos.crop(2 * config.patch + 8, rng), rng)
+    side = 2 * config.patch + 8
+    zoom = rng.uniform(1, config.zoom_max) if rng.random() < 0.5 else 1.0
+    scene = photos.crop(int(side / zoom), rng, of=config.candidates)
+    if zoom > 1:  # pictures of many megapixels are softer, pixel for pixel, than reduced ones
+        scene = np.asarray(cv2.resize(scene, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)
+    noisy, clean, sigma = degrade.camera(scene, rng)
     top, left = (int(rng.integers(n - config.patch + 1)) for n in clean.shape[:2])
     window = np.s_[top : top + config.patch, left : left + config.patch]
-    told = sigma * np.exp(rng.normal(0, config.level_jitter))
+    # estimates of camera noise run low: what cannot be seen in small blocks is not counted
+    told = sigma * np.exp(rng.uniform(np.log(config.told_low), np.log(config.told_high)))
     return noisy[window], clean[window], np.array([0, told], np.float32)
 
 

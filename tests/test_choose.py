@@ -1,0 +1,53 @@
+"""What ``auto`` decides: noise is removed, dark pictures are lit, good ones are left alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restore import choose, degrade, files, methods, noise, pipeline
+from restore.method import Role
+from restore.picture import Image, RawImage
+from restore.recipe import Recipe
+from restore.runtime import Runtime
+
+
+def roles(image: Image) -> list[Role]:
+    return [role for role in Role if choose.step(image, noise.estimate(image), role) is not None]
+
+
+def test_good_pictures_are_left_alone(shared: Path) -> None:
+    pictures = [files.read(path) for path in sorted((shared / "data/test/kodak").glob("*.png"))]
+    assert len(pictures) == 12
+    assert sum(roles(picture) == [] for picture in pictures) >= 11
+
+
+@pytest.mark.parametrize("spec", ["gaussian sigma=10/255", "poisson peak=60"])
+def test_noise_is_removed(shared: Path, spec: str) -> None:
+    clean = files.read(shared / "data/test/kodak/kodim03.png")
+    assert roles(degrade.degrade(clean, spec, seed=0)) == [Role.DENOISE]
+
+
+def test_dark_pictures_are_lit_and_denoised(shared: Path) -> None:
+    clean = files.read(shared / "data/test/kodak/kodim03.png")
+    assert roles(degrade.degrade(clean, "low_light gamma=3 sigma=5/255", seed=0)) == [Role.LIGHT, Role.DENOISE]
+
+
+def test_noise_that_lighting_brings_out_is_removed() -> None:
+    """In the dark picture the noise is too weak to be offered for; auto looks again when it is lit."""
+    y, x = np.mgrid[:160, :160] / 40
+    clean = 0.04 + 0.02 * np.stack([np.sin(x + k) * np.cos(y) for k in range(3)], -1)
+    dark = Image(degrade.gaussian(clean.astype(np.float32), np.random.default_rng(0), sigma=0.4 / 255))
+    assert roles(dark) == [Role.LIGHT]
+    reports = pipeline.run(dark, Recipe(), Runtime(device="cpu")).reports
+    assert [methods.get(r.step.method).role for r in reports] == [Role.LIGHT, Role.DENOISE]
+
+
+def test_exposure_stops_before_highlights_blow_out() -> None:
+    values = np.full((64, 64), 0.01, np.float32)
+    raw = RawImage(values, ((0, 1), (1, 2)), ((0.0, 0.0), (0.0, 0.0)), 1.0)
+    assert choose.exposure(raw) == pytest.approx(np.log2(18), abs=0.01)
+    spotted = values.copy()
+    spotted[:8] = 0.5
+    assert choose.exposure(RawImage(spotted, raw.cfa, raw.black, 1.0)) == pytest.approx(1, abs=0.01)
+    assert choose.exposure(RawImage(values * 0, raw.cfa, raw.black, 1.0)) == 0
