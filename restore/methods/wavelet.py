@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ class WaveletSettings(Settings):
 
     threshold: float = knob(1.0, "Multiplies the noise level: above 1 smooths more", low=0.1, high=4)
     shifts: int = knob(0, "Cycle spins averaged, 0 chooses by the noise", low=0, high=16)
-    wavelet: str = knob("db2", "Name of the wavelet, as PyWavelets knows it")
+    wavelet: Literal["haar", "db2", "db4", "sym4", "sym8"] = knob("db2", "Longer wavelets are smoother and ring more")
 
 
 @dataclass(frozen=True)
