@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from skimage.restoration import denoise_wavelet
 from torch import Tensor
 
 from restore.colour import Floats
@@ -67,6 +66,8 @@ class Wavelet:
 
 def _shrunk(plane: Floats, sigma: float, count: int, wavelet: str) -> Floats:
     """Shrink ``(H, W)`` on ``count`` shifted grids and average."""
+    from skimage.restoration import denoise_wavelet  # a second to import, and every run lists all methods
+
     if sigma < QUIET / 2:
         return plane
     height, width = plane.shape
