@@ -98,7 +98,8 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime) -> Result:
     rng = np.random.default_rng(recipe.seed)
     reports: list[StepReport] = []
     for step in recipe.steps:
-        for chosen in [step] if step.method != AUTO else _offered(picture, recipe):
+        chosen_steps = [step] if step.method != AUTO else _offered(picture, recipe, step.strength)
+        for chosen in chosen_steps:
             if isinstance(picture, RawImage) and methods.get(chosen.method).domain is Domain.SRGB:
                 picture = _developed(picture, recipe)
             picture, report = _run_step(picture, chosen, recipe, runtime, compute, rng)
@@ -140,7 +141,7 @@ def _developed(raw: RawImage, recipe: Recipe) -> Image:
     return develop(raw, exposure_ev=settings.exposure_ev, white_balance=settings.white_balance)
 
 
-def _offered(picture: Picture, recipe: Recipe) -> Iterator[Step]:
+def _offered(picture: Picture, recipe: Recipe, strength: float) -> Iterator[Step]:
     """Yield the steps that ``auto`` chooses: for a mosaic those on it, else the best of each role."""
     best: dict[Role, tuple[Offer, str]] = {}
     level = _noise(picture, recipe)
@@ -160,9 +161,9 @@ def _offered(picture: Picture, recipe: Recipe) -> Iterator[Step]:
     for role in Role:
         if role in best:
             offer, name = best[role]
-            yield Step(method=name, settings=dict(offer.settings), reason=offer.reason)
+            yield Step(method=name, settings=dict(offer.settings), strength=strength, reason=offer.reason)
     if not best and look.domain is Domain.MOSAIC and recipe.develop is not None:
-        yield from _offered(_developed(picture, recipe), recipe) if isinstance(picture, RawImage) else ()
+        yield from _offered(_developed(picture, recipe), recipe, strength) if isinstance(picture, RawImage) else ()
     elif not best and recipe.develop is not None:
         yield Step(method="none", reason=f"noise of {level.sigma * 255:.1f}/255 measured: nothing to do")
 

@@ -181,7 +181,7 @@ def _fades(used: list[Span]) -> dict[Span, Tensor]:
     ordered = sorted(set(used), key=lambda s: s.start)
     fades = {span: torch.ones(span.stop - span.start) for span in ordered}
     for before, after in pairwise(ordered):
-        overlap = before.stop - after.start
+        overlap = min(before.stop - after.start, len(fades[before]), len(fades[after]))
         t = (torch.arange(overlap) + 0.5) / max(overlap, 1)
         ramp = t * t * (3 - 2 * t)
         fades[after][:overlap] *= ramp

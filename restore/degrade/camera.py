@@ -1,8 +1,4 @@
-"""Synthetic degradations of clean pictures, seeded: training and tests share them.
-
-Pictures are float32 ``(H, W, 3)`` or ``(H, W, 1)``, sRGB-encoded, nominal 0...1. Every function takes the random
-generator and returns new arrays.
-"""
+"""Noise as a camera makes it, from a simulated mosaic to the stored JPEG."""
 
 from __future__ import annotations
 
@@ -12,6 +8,7 @@ import cv2
 import numpy as np
 
 from restore.colour import Floats, linear_to_srgb, srgb_to_linear
+from restore.degrade.simple import jpeg, quantise
 
 
 class Pair(NamedTuple):
@@ -20,22 +17,6 @@ class Pair(NamedTuple):
     noisy: Floats
     clean: Floats
     sigma: float
-
-
-def gaussian(clean: Floats, rng: np.random.Generator, *, sigma: float) -> Floats:
-    """Add white Gaussian noise of ``sigma`` (fraction of white); neither clipped nor rounded."""
-    return clean + np.float32(sigma) * rng.standard_normal(clean.shape, np.float32)
-
-
-def jpeg(picture: Floats, *, quality: int, is_subsampled: bool = True) -> Floats:
-    """Encode as 8-bit JPEG and decode again; ``quality`` in 1...100, 4:2:0 or 4:4:4 chroma."""
-    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if is_subsampled else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
-    pixels = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)[..., ::-1]
-    coded = cv2.imencode(".jpg", pixels, options)[1]
-    decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR if picture.shape[-1] == 3 else cv2.IMREAD_GRAYSCALE)
-    assert decoded is not None
-    return decoded.reshape(picture.shape)[..., ::-1].astype(np.float32) / 255
 
 
 _CAMERA_FROM_SRGB = np.array([[0.62, 0.30, 0.08], [0.14, 0.72, 0.14], [0.04, 0.26, 0.70]], np.float32)
@@ -53,7 +34,8 @@ def _mosaic(rgb: Floats) -> Floats:
 def _demosaic(mosaic: Floats, code: int) -> Floats:
     """Demosaic RGGB through OpenCV's 16-bit code, keeping values from -0.25 to 1.5."""
     scaled = np.rint(np.clip((mosaic + 0.25) / 1.75, 0, 1) * 65535).astype(np.uint16)
-    return cv2.cvtColor(scaled, code).astype(np.float32) / 65535 * 1.75 - 0.25
+    rgb = cv2.cvtColor(scaled, code).astype(np.float32)
+    return np.asarray(rgb / 65535 * 1.75 - 0.25, np.float32)
 
 
 def _in_camera_smoothing(noise: Floats, rng: np.random.Generator) -> Floats:
@@ -61,15 +43,15 @@ def _in_camera_smoothing(noise: Floats, rng: np.random.Generator) -> Floats:
     grey = noise.mean(-1, keepdims=True)
     fine = cv2.GaussianBlur(grey, (0, 0), rng.uniform(0.3, 0.8))[..., None]
     chroma = cv2.GaussianBlur(noise - grey, (0, 0), rng.uniform(0.4, 2.0))
-    return fine + chroma
+    return np.asarray(fine + chroma, np.float32)
 
 
 def camera(clean: Floats, rng: np.random.Generator) -> Pair:
     """Noise as a camera makes it: added on a simulated mosaic, then developed (and often stored as JPEG).
 
-    Photon and read noise with row noise on the mosaic, demosaicing, white balance, colour matrix, tone curve; in
-    part of the draws in-camera smoothing, reduction in size and JPEG. The target goes through the same development
-    without noise, smoothing and JPEG.
+    Photon and read noise with row noise on the mosaic, demosaicing, white balance, colour matrix, tone
+    curve; in part of the draws in-camera smoothing, reduction in size and JPEG. The target goes through the
+    same development without noise, smoothing and JPEG.
 
     Parameters
     ----------
@@ -105,8 +87,10 @@ def camera(clean: Floats, rng: np.random.Generator) -> Pair:
         noisy = target + _in_camera_smoothing(noisy - target, rng)
     if rng.random() < 0.2:
         size = tuple(int(s * rng.uniform(0.5, 0.9)) // 2 * 2 for s in clean.shape[1::-1])
-        noisy, target = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (noisy, target))
-    noisy = np.rint(np.clip(noisy, 0, 1) * 255) / np.float32(255)
+        noisy, target = (
+            np.asarray(cv2.resize(x, size, interpolation=cv2.INTER_AREA), np.float32) for x in (noisy, target)
+        )
+    noisy = quantise(noisy)
     if rng.random() < 0.5:
         noisy = jpeg(noisy, quality=int(rng.integers(70, 99)), is_subsampled=bool(rng.random() < 0.5))
     return Pair(noisy, target, float(np.sqrt(np.mean((noisy - target) ** 2))))

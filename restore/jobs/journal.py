@@ -1,0 +1,148 @@
+"""What a folder job has done so far, kept in the output folder so that a run that was killed can go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Self
+
+from restore import weights
+from restore.errors import WriteError
+from restore.files.folder import JOURNAL
+
+STARTED, DONE, FAILED = "started", "done", "failed"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One event of a job; paths are relative to the journal's folder.
+
+    Parameters
+    ----------
+    source
+        The input.
+    status
+        ``"started"`` before the result is written, then ``"done"`` or ``"failed"``.
+    recipe
+        SHA-256 of all that decides the result.
+    sha256, bytes, modified_ns
+        Of the input; what can be known of one that cannot be read.
+    target, target_sha256
+        The result, once it is written.
+    """
+
+    source: str
+    status: str
+    recipe: str
+    sha256: str = ""
+    bytes: int = -1
+    modified_ns: int = -1
+    target: str = ""
+    target_sha256: str = ""
+    error: str = ""
+    seconds: float = 0.0
+
+
+class Journal:
+    """An append-only file of lines, each on the disk before the next is begun; one run at a time may hold it.
+
+    Raises
+    ------
+    WriteError
+        It cannot be written, or another run holds it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / JOURNAL
+        self._lock = threading.Lock()
+        try:
+            self._file: IO[bytes] = self.path.open("a+b")
+        except OSError as error:
+            raise WriteError(self.path, f"cannot write the journal ({error.strerror})") from error
+        try:
+            _hold(self._file, self.path)
+        except WriteError:
+            self._file.close()
+            raise
+        self.last = self._read()
+
+    def _read(self) -> Mapping[str, Line]:
+        """Return the last line of every input; lines that are torn or of another version are passed over."""
+        self._file.seek(0)
+        text = self._file.read()
+        if text and not text.endswith(b"\n"):
+            self._file.write(b"\n")
+        lines: dict[str, Line] = {}
+        for row in text.splitlines():
+            with suppress(ValueError, TypeError):
+                line = Line(**json.loads(row))
+                lines[line.source] = line
+        return lines
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def name(self, path: Path) -> str:
+        """Return a path as the journal calls it."""
+        return Path(os.path.relpath(path, self.path.parent)).as_posix()
+
+    def write(self, line: Line) -> None:
+        """Append a line and flush it to the disk.
+
+        Raises
+        ------
+        WriteError
+            The disk is full.
+        """
+        try:
+            with self._lock:
+                self._file.write(json.dumps(asdict(line)).encode("ascii") + b"\n")
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise WriteError(self.path, f"cannot write the journal ({error.strerror})") from error
+
+    def is_done(self, source: Path, recipe: str) -> bool:
+        """Whether an input is done by this recipe, has not changed since, and its result is there."""
+        line = self.last.get(self.name(source))
+        if line is None or line.status != DONE or line.recipe != recipe:
+            return False
+        try:
+            now = source.stat()
+            is_same = (now.st_size, now.st_mtime_ns) == (line.bytes, line.modified_ns)
+            return is_same and (self.path.parent / line.target).is_file() and weights.sha256(source) == line.sha256
+        except OSError:
+            return False
+
+    def is_ours(self, target: Path) -> bool:
+        """Whether a file was left by an earlier run of this job and nobody changed it since."""
+        name = self.name(target)
+        line = next((line for line in self.last.values() if line.target == name), None)
+        if line is None or line.status != DONE:
+            return line is not None and line.status == STARTED
+        try:
+            return weights.sha256(target) == line.target_sha256
+        except OSError:
+            return False
+
+
+def _hold(file: IO[bytes], path: Path) -> None:
+    """Lock the journal where the system can; the lock ends with the process, however it ends."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise WriteError(path, "another run is writing into this folder; wait for it or choose another") from error
+    except OSError:
+        return

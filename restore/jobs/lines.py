@@ -1,0 +1,51 @@
+"""What is written for people and for programs, line by line."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from typing import Any
+
+import numpy as np
+
+SCHEMA = 1
+"""Version of the side file and of ``--json`` lines; raised when a field changes its meaning."""
+
+
+def line(kind: str, /, **fields: Any) -> str:
+    """Return one line of JSON that says what it is.
+
+    >>> line("summary", done=3)
+    '{"schema_version": 1, "type": "summary", "done": 3}'
+    """
+    return json.dumps(plain({"schema_version": SCHEMA, "type": kind, **fields}), allow_nan=False)
+
+
+def plain(value: Any) -> Any:
+    """Return JSON values for records of numbers; numbers that are not finite become None, as JSON has none.
+
+    >>> plain({"psnr": float("inf"), "tile": np.int64(3), "levels": (1.0, 2.0)})
+    {'psnr': None, 'tile': 3, 'levels': [1.0, 2.0]}
+    """
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def say(text: str) -> None:
+    """Write a line to the standard output at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def say_aside(text: str) -> None:
+    """Write a line to the error output at once."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,102 @@
+"""A folder job as it is ordered: what to make of which files, shown or carried out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from restore.errors import RecipeError
+from restore.files import container
+from restore.files.folder import find
+from restore.jobs import lines, show, side
+from restore.jobs.plan import KEEP, Existing, Naming, Work, plan
+from restore.jobs.report import Options
+from restore.jobs.request import Request, recipe_for
+from restore.jobs.run import run_folder
+from restore.recipe import Recipe
+from restore.runtime import Device, Runtime
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to make of which files; ``folder`` is None where the result is one named file."""
+
+    works: tuple[Work, ...]
+    recipe: Recipe
+    folder: Path | None
+    format: str
+    depth: int | None
+
+
+def order(
+    inputs: Sequence[Path],
+    out: Path,
+    request: Request,
+    *,
+    format: str | None = None,  # noqa: A002 - the option's name
+    depth: int | None = None,
+    ending: str = "",
+    is_recursive: bool = False,
+) -> Order:
+    """Decide everything before anything is computed.
+
+    Parameters
+    ----------
+    out
+        A folder; or, for a single input file, a path with a picture's suffix.
+    format, depth
+        None takes what the recipe's side file says, else what the input has.
+
+    Raises
+    ------
+    RecipeError
+        The request cannot be understood.
+    """
+    recipe = recipe_for(request)
+    noted_format, noted_depth = (None, None) if request.recipe is None else side.output_options(request.recipe)
+    format = format or noted_format or KEEP  # noqa: A001 - the option's name
+    is_file = _is_file(out, inputs)
+    if is_file and format != KEEP and out.suffix.lower() not in container.SUFFIXES[format]:
+        raise RecipeError(f"{out} does not fit --format {format}; leave one of them out")
+    is_dng = format == "dng" or (is_file and out.suffix.lower() == ".dng")
+    if is_dng:
+        recipe = recipe.model_copy(update={"develop": None})
+    folder = out.parent if is_file else out
+    found = find(inputs, is_recursive=is_recursive, output=None if is_file else out)
+    naming = Naming(folder, out if is_file else None, ending, format)
+    works = plan(found, recipe, naming)
+    return Order(works, recipe, None if is_file else out, format, depth or noted_depth)
+
+
+def _is_file(out: Path, inputs: Sequence[Path]) -> bool:
+    """Whether an output path means one file."""
+    ends = {end for group in container.SUFFIXES.values() for end in group}
+    return len(inputs) == 1 and not inputs[0].is_dir() and not out.is_dir() and out.suffix.lower() in ends
+
+
+def options(order: Order, *, existing: str, is_resumed: bool, jobs: int, reference: Path | None) -> Options:
+    """Return how files are treated in carrying out an order."""
+    return Options(order.folder, Existing(existing), is_resumed, order.format, order.depth, jobs, reference)
+
+
+def show_plan(order: Order, *, is_json: bool) -> None:
+    """Say what would be done."""
+    for work in order.works:
+        lines.say(show.planned(work, is_json=is_json))
+    if not is_json:
+        steps = ", ".join(step.method for step in order.recipe.steps)
+        lines.say(f"{len(order.works)} files, steps: {steps}, format: {order.format}")
+
+
+def carry_out(order: Order, options: Options, device: Device, cancelled: threading.Event, *, is_json: bool) -> int:
+    """Do what was ordered, show how it goes, and return the exit code."""
+    if not order.works:
+        lines.say_aside("no pictures found; name files, or folders that hold some (--recursive goes into sub-folders)")
+    runtime = Runtime(device=device, cancelled=cancelled)
+    runtime.compute(order.recipe.precision)
+    with show.Screen(len(order.works), is_json=is_json) as screen:
+        report = run_folder(order.works, order.recipe, runtime, options, screen.hear)
+    lines.say(show.summary(report, is_json=is_json))
+    return report.exit_code

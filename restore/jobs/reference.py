@@ -1,0 +1,41 @@
+"""Score a written picture against a clean one of the same name."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from restore import files, metrics
+from restore.errors import RestoreError
+from restore.files.folder import is_picture_name
+from restore.picture import Floats, RawImage
+
+
+def find(name: str, folder: Path) -> Path | None:
+    """Return the picture in a folder that has this name, else one that has it but for the suffix."""
+    if (folder / name).is_file():
+        return folder / name
+    stem = Path(name).stem
+    return next((p for p in sorted(folder.iterdir()) if p.stem == stem and is_picture_name(p.name)), None)
+
+
+def score(target: Path, source: Path, folder: Path) -> dict[str, float | str]:
+    """Score a picture as it was written against the clean picture named like its source.
+
+    Returns
+    -------
+    dict
+        PSNR in decibels, SSIM and MS-SSIM; or under ``"problem"`` why there are none.
+    """
+    clean = find(source.name, folder)
+    if clean is None:
+        return {"problem": f"no reference named {source.stem!r}"}
+    try:
+        return asdict(metrics.compare(_pixels(target), _pixels(clean)))
+    except RestoreError as error:
+        return {"problem": f"not scored: {error}"}
+
+
+def _pixels(path: Path) -> Floats:
+    picture = files.read(path)
+    return picture.mosaic[..., None] if isinstance(picture, RawImage) else picture.pixels

@@ -1,0 +1,100 @@
+"""From what a user typed to a recipe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from restore import methods, noise
+from restore.errors import RecipeError, nearest
+from restore.recipe import AUTO, Recipe, Step
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asked for, as text; None and ``()`` leave it to the recipe file, or to the defaults.
+
+    Parameters
+    ----------
+    method
+        Names, joined by commas.
+    recipe
+        A recipe file, or the side file of a result.
+    settings
+        ``"method.knob=value"``.
+    noise, tile
+        As they are typed: ``"auto"``, ``"25/255"``; ``"auto"``, ``"off"``, ``"512"``.
+    """
+
+    method: str | None = None
+    recipe: Path | None = None
+    settings: Sequence[str] = ()
+    strength: float | None = None
+    noise: str | None = None
+    tile: str | None = None
+    precision: str | None = None
+    seed: int | None = None
+
+
+def recipe_for(request: Request) -> Recipe:
+    """Return the recipe for a request.
+
+    Raises
+    ------
+    RecipeError
+        Something unknown, out of range, or contradictory.
+    """
+    knobs = _knobs(request.settings)
+    if request.recipe is not None and request.method is not None:
+        raise RecipeError("give either --method or --recipe: a recipe names its methods itself")
+    base = Recipe() if request.recipe is None else Recipe.load(request.recipe)
+    fields: dict[str, Any] = {name: getattr(base, name) for name in Recipe.model_fields}
+    if request.recipe is None:
+        named = request.method or ",".join(knobs) or AUTO
+        fields["steps"] = tuple(Step.make(method=name.strip()) for name in named.split(","))
+    fields["steps"] = tuple(_with_knobs(fields["steps"], knobs, request.strength))
+    if request.noise is not None:
+        fields["noise"] = noise.parse_level(request.noise)
+    if request.tile is not None:
+        fields["tile"] = int(request.tile) if request.tile.isdecimal() else request.tile
+    given = {"precision": request.precision, "seed": request.seed}
+    return Recipe.make(**fields | {name: value for name, value in given.items() if value is not None})
+
+
+def _knobs(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Read ``method.knob=value`` texts into knobs by method.
+
+    >>> _knobs(["wavelet.shifts=4", "wavelet.wavelet=db2"])
+    {'wavelet': {'shifts': 4, 'wavelet': 'db2'}}
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        method, dot, knob = path.strip().partition(".")
+        if not (equals and dot and method and knob):
+            raise RecipeError(f"--set {text!r} is not of the form method.knob=value, as in wavelet.threshold=1.3")
+        try:
+            found.setdefault(method, {})[knob] = json.loads(value)
+        except ValueError:
+            found.setdefault(method, {})[knob] = value.strip()
+    return found
+
+
+def _with_knobs(steps: Sequence[Step], knobs: dict[str, dict[str, Any]], strength: float | None) -> list[Step]:
+    """Return the steps with knobs and strength set; every method with knobs must be one of them."""
+    names = [step.method for step in steps]
+    for method in knobs:
+        if method not in names:
+            methods.get(method)
+            raise RecipeError(f"--set {method}: this run has no such step.{nearest(method, names)}")
+    return [
+        Step.make(
+            **step.model_dump(exclude={"settings", "strength"}),
+            settings={**step.settings, **knobs.get(step.method, {})},
+            strength=step.strength if strength is None else strength,
+        )
+        for step in steps
+    ]

@@ -1,0 +1,124 @@
+"""The side file beside every result, which says how it was made and makes it again."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import torch
+
+import restore
+from restore.errors import RecipeError
+from restore.files.atomic import replacing
+from restore.files.folder import SIDE_SUFFIX
+from restore.jobs.lines import SCHEMA, plain
+from restore.pipeline import Result
+from restore.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run knows of one result beside the pipeline's own report.
+
+    Parameters
+    ----------
+    source, sha256, bytes
+        The input.
+    target, target_sha256
+        The result.
+    format, depth
+        As asked for, None for the input's own.
+    """
+
+    source: Path
+    sha256: str
+    bytes: int
+    target: Path
+    target_sha256: str
+    format: str
+    depth: int | None
+    device: str
+    seconds: float
+    scores: dict[str, Any] | None = None
+
+
+def path_of(target: Path) -> Path:
+    """Return the path of a result's side file.
+
+    >>> path_of(Path("out/photo.png")).name
+    'photo.png.restore.json'
+    """
+    return target.with_name(target.name + SIDE_SUFFIX)
+
+
+def record(result: Result, made: Made) -> dict[str, Any]:
+    """Return the side file's content as JSON values, without paths of this machine."""
+    recipe = result.recipe.model_dump(mode="json")
+    reports = [report.as_json() for report in result.reports]
+    for step in [*recipe["steps"], *(report["step"] for report in reports)]:
+        if step["weights"] and PurePath(step["weights"]).is_absolute():
+            step["weights"] = PurePath(step["weights"]).name
+    content: dict[str, Any] = plain(
+        {
+            "schema_version": SCHEMA,
+            "input": {"name": made.source.name, "sha256": made.sha256, "bytes": made.bytes},
+            "output": {
+                "name": made.target.name,
+                "sha256": made.target_sha256,
+                "format": made.format,
+                "depth": made.depth,
+            },
+            "recipe": recipe,
+            "reports": reports,
+            "versions": {
+                "restore": restore.__version__,
+                "python": platform.python_version(),
+                "torch": str(torch.__version__),
+                "numpy": np.__version__,
+            },
+            "device": made.device,
+            "threads": torch.get_num_threads(),
+            "tile": recipe["tile"],
+            "seconds": round(made.seconds, 3),
+            "scores": made.scores,
+        }
+    )
+    return content
+
+
+def write(target: Path, content: dict[str, Any]) -> None:
+    """Write the side file of a result, atomically.
+
+    Raises
+    ------
+    WriteError
+        It cannot be written.
+    """
+    with replacing(path_of(target)) as part:
+        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def output_options(path: Path) -> tuple[str | None, int | None]:
+    """Return format and depth that a side file's result was written with; None where a recipe does not say.
+
+    Raises
+    ------
+    RecipeError
+        The side file is damaged.
+    """
+    if path.suffix != ".json":
+        return None, None
+    try:
+        output = json.loads(path.read_text(encoding="utf-8")).get("output", {})
+        return output.get("format"), output.get("depth")
+    except (OSError, ValueError, AttributeError) as error:
+        raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from error
+
+
+def same_result(recipe: Recipe, format: str, depth: int | None) -> str:  # noqa: A002 - the option's name
+    """Return text that is equal when two runs make the same of an input."""
+    return json.dumps([recipe.model_dump(mode="json"), format, depth], sort_keys=True)

@@ -1,0 +1,154 @@
+"""How much noise a picture has, measured from its pixels.
+
+How a developed picture is measured
+-----------------------------------
+Noise is what is left in the flattest places. Blocks of 8x8 pixels are grouped by brightness, so that neither
+dark nor bright noise is preferred, and in each group the flattest few give the power spectrum of the noise.
+A block is chosen by one half of its DCT coefficients and measured by the other half (a chessboard in
+frequency): noise does not select itself, so flatness costs no bias, while texture fills both halves and is
+rejected. White noise could be read off the highest frequencies; demosaicing, smoothing and JPEG push noise to
+low ones, where texture lives too. How much of a measured spectrum is noise is therefore regressed: a small
+perceptron maps the log spectrum to the log of the noise level. It was fitted by
+``restore/train/noise_level.py`` to photographs with known noise, and lies in ``level.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.noise.record import Noise
+from restore.noise.spectra import RINGS, Spectra, features, measure
+from restore.picture import Floats, Image, RawImage
+
+Reals = NDArray[np.floating[Any]]
+
+
+def estimate(picture: Image | RawImage) -> Noise:
+    """Measure the noise of a picture from its pixels; always finite, no randomness.
+
+    The total is measured for developed pictures whether the noise is white or not. A mosaic is taken to have
+    white noise, each site of its pattern for itself. Saturated and black areas are left out. A picture with a
+    side shorter than 8 pixels (a mosaic: 8 periods of its pattern) has confidence 0.
+    """
+    if isinstance(picture, RawImage):
+        return _of_mosaic(picture)
+    spectra = measure(picture.pixels)
+    count = picture.pixels.shape[2]
+    if spectra is None:
+        return Noise(0.0, (0.0,) * count, confidence=0.0)
+    flattest = spectra.power[0].mean(0)  # channel, v, u
+    level = min(_regressed(spectra), 1.5 * float(spectra.power[1].mean()))
+    total = flattest.mean(0)
+    kept = _clipped_to(total, level) / np.maximum(total, 1e-20)
+    channels = (flattest * kept).mean((1, 2))
+    groups = np.asarray(spectra.power[0, :, :, 2:, 2:].mean((1, 2, 3)), np.float64)
+    return _record(level, channels, spectra, groups, total * kept, level / max(float(total.mean()), 1e-20))
+
+
+def _regressed(spectra: Spectra) -> float:
+    """Variance of all noise by the fitted perceptron."""
+    seen = features(spectra)
+    net = _perceptrons()["colour" if spectra.opponent.shape[2] == 2 else "grey"]
+    hidden = np.tanh(net["hidden"] @ seen + net["hidden_bias"])
+    return float(np.exp(seen[-2] + net["out"] @ hidden + net["out_bias"][0]))
+
+
+@cache
+def _perceptrons() -> dict[str, dict[str, Reals]]:
+    stored = json.loads(files("restore.noise").joinpath("level.json").read_text())
+    return {kind: {k: np.array(v) for k, v in stored[kind].items()} for kind in ("colour", "grey")}
+
+
+def _of_mosaic(raw: RawImage) -> Noise:
+    """Measure white noise at each site of the pattern by its highest frequencies."""
+    sites = list(_sites(raw))
+    found = [spectra for spectra in (measure(site) for site in sites) if spectra is not None]
+    if len(found) < len(sites):
+        return Noise(0.0, (0.0,) * len(sites), confidence=0.0)
+    fine = [s.power[0, :, 0][:, RINGS[-1] | RINGS[-2]].mean(1).astype(np.float64) for s in found]
+    all_power = float(np.mean([s.power[0].mean() for s in found]))
+    joint = found[0]._replace(
+        brightness=np.concatenate([s.brightness for s in found]), blocks=sum(s.blocks for s in found)
+    )
+    channels = np.array([f.mean() for f in fine])
+    level = float(channels.mean())
+    return _record(
+        level, channels, joint, np.concatenate(fine), np.ones((8, 8)), level / max(all_power, 1e-20)
+    )
+
+
+def _sites(raw: RawImage) -> Iterator[Floats]:
+    """Give the plane of each site of the pattern, row by row, as a one-channel picture."""
+    rows, columns = len(raw.cfa), len(raw.cfa[0])
+    for row in range(rows):
+        for column in range(columns):
+            yield raw.mosaic[row::rows, column::columns, None]
+
+
+def _record(
+    level: float, channels: Reals, spectra: Spectra, groups: Reals, spectrum: Reals, share: float
+) -> Noise:
+    """Put a record together; ``share`` is how much of the flattest blocks' power is noise."""
+    scaled = groups * (level / max(float(groups.mean()), 1e-20))
+    gain, read = _shot_and_read(spectra.brightness.astype(np.float64), scaled, level)
+    return Noise(
+        sigma=float(np.sqrt(level)),
+        channels=tuple(float(v) for v in np.sqrt(channels)),
+        gain=gain,
+        read=read,
+        correlation=_correlation(spectrum),
+        confidence=float(np.sqrt(min(share, 1.0)) * min(1.0, spectra.blocks / 256)),
+    )
+
+
+def _shot_and_read(x: Reals, variance: Reals, level: float) -> tuple[float, float]:
+    """Fit ``variance = gain x + read**2`` with both terms at least 0, robustly; its mean is ``level``.
+
+    >>> gain, read = _shot_and_read(np.array([0.1, 0.3, 0.5]), np.array([0.2, 0.4, 0.6]), 0.4)
+    >>> round(gain, 6), round(read**2, 6)
+    (1.0, 0.1)
+    """
+    x = np.maximum(x, 0)
+    weights = np.ones(len(x))
+    gain = square = 0.0
+    for _ in range(20):
+        centre, height = np.average(x, weights=weights), np.average(variance, weights=weights)
+        spread = np.average((x - centre) ** 2, weights=weights)
+        slope = np.average((x - centre) * (variance - height), weights=weights) / max(spread, 1e-12)
+        gain = float(np.clip(slope, 0, height / max(float(centre), 1e-12)))
+        square = max(float(height - gain * centre), 0.0)
+        weights = 1 / np.maximum(np.abs(variance - gain * x - square), 0.02 * max(level, 1e-12))
+    scale = level / max(gain * float(x.mean()) + square, 1e-20)
+    return gain * scale, float(np.sqrt(square * scale))
+
+
+def _clipped_to(spectrum: Reals, level: float) -> Reals:
+    """Cut the peaks of a spectrum so that its mean is ``level``: what towers above is texture.
+
+    >>> _clipped_to(np.array([1.0, 1.0, 6.0]), 2.0).tolist()
+    [1.0, 1.0, 4.0]
+    """
+    heights = np.sort(spectrum, axis=None).astype(np.float64)
+    filled = np.cumsum(heights) + heights * np.arange(len(heights) - 1, -1, -1)
+    wanted = level * len(heights)
+    if wanted >= filled[-1]:
+        return spectrum * (wanted / max(float(filled[-1]), 1e-20))
+    return np.minimum(spectrum, np.interp(wanted, np.r_[0, filled], np.r_[0, heights]))
+
+
+def _correlation(spectrum: Reals) -> float:
+    """Return the mean correlation of horizontal and vertical neighbours, in -1...1, from a power spectrum.
+
+    >>> _correlation(np.ones((8, 8)))
+    0.0
+    """
+    cosines = np.cos(np.pi * np.arange(8) / 8)
+    mean = float((spectrum * (cosines[:, None] + cosines) / 2).sum() / max(float(spectrum.sum()), 1e-20))
+    return round(float(np.clip((mean - 1 / 8) / (1 - 1 / 8), -1, 1)), 6)

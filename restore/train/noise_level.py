@@ -1,0 +1,203 @@
+"""Fit the perceptrons that tell noise from texture in a measured spectrum, kept in ``noise/level.json``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from restore import degrade
+from restore.colour import LUMA, Floats
+from restore.noise.spectra import features, measure
+from restore.train.data import SUFFIXES
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is learnt."""
+
+    draws: tuple[str, ...] = (
+        "camera",
+        "camera",
+        "coloured",
+        "coloured",
+        "coloured",
+        "white",
+        "white",
+        "clean",
+    )
+    members: int = 3
+    hidden: int = 8
+    steps: int = 3000
+    rate: float = 5e-3
+    decay: float = 1e-2
+    jitter: float = 0.1
+    floor: float = 0.4 / 255
+    held_out_every: int = 4
+    seed: int = 0
+
+
+def view(photo: Floats, rng: np.random.Generator) -> Floats:
+    """Return a square of a photo, often enlarged: real photos of many pixels are softer than reduced ones."""
+    side = 512 if rng.random() < 0.4 else 256
+    size = int(side / rng.uniform(1, 2.5)) if rng.random() < 0.6 else side
+    top, left = (int(rng.integers(max(1, n - size + 1))) for n in photo.shape[:2])
+    crop = photo[top : top + size, left : left + size]
+    if size != side:
+        crop = np.asarray(cv2.resize(crop, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)
+    return np.ascontiguousarray(crop[: crop.shape[0] // 2 * 2, : crop.shape[1] // 2 * 2])
+
+
+def coloured(shape: Sequence[int], rng: np.random.Generator) -> Floats:
+    """Return ``(H, W, 3)`` noise of RMS 1 and random spectrum: luma and chroma mix noise of several blurs."""
+
+    def axis(widest: float) -> Floats:
+        layers = [rng.standard_normal(tuple(shape[:2]), np.float32) for _ in range(3)]
+        smooth = [layers[0], *(cv2.GaussianBlur(x, (0, 0), rng.uniform(0.3, widest)) for x in layers[1:])]
+        powers = rng.dirichlet((0.5, 1, 1))
+        return np.asarray(sum(x / x.std() * p**0.5 for x, p in zip(smooth, powers, strict=True)), np.float32)
+
+    luma, first, second = axis(1.6), axis(4), axis(4)
+    chroma = rng.uniform(0.05, 1.2)
+    planes = [luma + chroma * (first + second), luma - 2 * chroma * second, luma + chroma * (second - first)]
+    noise = np.stack(planes, -1)
+    return np.asarray(noise / noise.std(), np.float32)
+
+
+def example(photo: Floats, kind: str, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Return a noisy picture ``(H, W, 3)`` and its clean target."""
+    clean = view(photo, rng)
+    if kind == "camera":
+        pair = degrade.camera(clean, rng)
+        return pair.noisy, pair.clean
+    if kind == "clean":
+        return clean, clean
+    sigma = float(np.exp(rng.uniform(np.log(0.7), np.log(60)))) / 255
+    if kind == "white":
+        noisy = degrade.gaussian(clean, rng, sigma=sigma)
+        return degrade.quantise(noisy) if rng.random() < 0.6 else noisy, clean
+    x = np.clip(clean, 0, 1)
+    strength = 1 + rng.uniform(-0.9, 2) * x * rng.integers(0, 2) + rng.uniform(0, 2) * x * (1 - x)
+    noisy = degrade.quantise(clean + (0.7 * sigma * strength * coloured(clean.shape, rng)).astype(np.float32))
+    if rng.random() < 0.5:
+        quality, is_subsampled = int(rng.integers(60, 99)), bool(rng.random() < 0.5)
+        noisy = degrade.jpeg(noisy, quality=quality, is_subsampled=is_subsampled)
+    return noisy, clean
+
+
+@dataclass(frozen=True)
+class Table:
+    """What was measured, one row an example, and whether its photo is held out."""
+
+    seen: Floats
+    sigma: Floats
+    kind: NDArray[np.str_]
+    is_held_out: NDArray[np.bool_]
+
+
+def tables(folder: Path, config: Config) -> dict[str, Table]:
+    """Degrade each photo in all ways and measure it in colour and in grey."""
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    scenes = sorted({p.stem.rsplit("_", 1)[0] for p in paths})
+    rows: dict[str, list[tuple[Floats, float, str, bool]]] = {"colour": [], "grey": []}
+    started = time.monotonic()
+    for number, path in enumerate(paths):
+        decoded = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+        if decoded is None:
+            continue
+        photo = np.asarray(decoded, np.float32) / np.float32(255)
+        is_out = (
+            scenes.index(path.stem.rsplit("_", 1)[0]) % config.held_out_every == config.held_out_every - 1
+        )
+        for draw, kind in enumerate(config.draws):
+            noisy, clean = example(photo, kind, np.random.default_rng([config.seed, number, draw]))
+            for name, mix in (("colour", np.eye(3, dtype=np.float32)), ("grey", LUMA[:, None])):
+                spectra = measure(noisy @ mix)
+                if spectra is not None:
+                    sigma = float(np.sqrt(np.mean(((noisy - clean) @ mix) ** 2)))
+                    rows[name].append((features(spectra), sigma, kind, is_out))
+        if number % 50 == 49:
+            left = (time.monotonic() - started) / (number + 1) * (len(paths) - number - 1)
+            sys.stderr.write(f"{number + 1} of {len(paths)} photos measured, {left / 60:.1f} min to go\n")
+    return {
+        name: Table(*(np.array(column) for column in zip(*found, strict=True)))
+        for name, found in rows.items()
+    }
+
+
+def fit(table: Table, config: Config) -> dict[str, list[object]]:
+    """Fit some small perceptrons and return their mean as one, with the input scaling folded in."""
+    train = ~table.is_held_out
+    mean, scale = table.seen[train].mean(0), table.seen[train].std(0) + 1e-3
+    inputs = torch.tensor((table.seen[train] - mean) / scale)
+    target = np.log(table.sigma**2 + config.floor**2) - table.seen[:, -2]
+    wanted = torch.tensor(target[train], dtype=torch.float32)
+    hidden, hidden_bias, out, out_bias = [], [], [], []
+    for member in range(config.members):
+        torch.manual_seed(config.seed + member)
+        net = nn.Sequential(nn.Linear(inputs.shape[1], config.hidden), nn.Tanh(), nn.Linear(config.hidden, 1))
+        optimiser = torch.optim.AdamW(net.parameters(), config.rate, weight_decay=config.decay)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1, 1e-3, config.steps)
+        for _ in range(config.steps):
+            found = net(inputs + config.jitter * torch.randn_like(inputs))[:, 0]
+            loss = nn.functional.huber_loss(found, wanted, delta=0.2)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+        first, first_bias, last, last_bias = (p.detach().double().numpy() for p in net.parameters())
+        hidden.append(first / scale)
+        hidden_bias.append(first_bias - (first / scale) @ mean)
+        out.append(last[0] / config.members)
+        out_bias.append(last_bias / config.members)
+    parts = {"hidden": hidden, "hidden_bias": hidden_bias, "out": out}
+    joined = {name: np.concatenate(values).round(4).tolist() for name, values in parts.items()}
+    return {**joined, "out_bias": np.sum(out_bias, 0).round(4).tolist()}
+
+
+def scores(table: Table, net: dict[str, list[object]], floor: float) -> dict[str, float]:
+    """Median relative error of held-out examples of each kind above 1.5/255; of clean ones, level * 255."""
+    hidden = np.tanh(table.seen @ np.array(net["hidden"]).T + np.array(net["hidden_bias"]))
+    level = np.exp((table.seen[:, -2] + hidden @ np.array(net["out"]) + np.array(net["out_bias"])) / 2)
+    found = {}
+    for kind in sorted(set(table.kind)):
+        rows = table.is_held_out & (table.kind == kind)
+        if kind == "clean":
+            found[kind] = float(np.median(level[rows]) * 255)
+        else:
+            rows &= table.sigma > 1.5 / 255
+            found[kind] = float(np.median(np.abs(level[rows] / table.sigma[rows] - 1)))
+    return {kind: round(score, 4) for kind, score in found.items()}
+
+
+def main() -> None:
+    """Run the fit from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("restore/noise/level.json"))
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(args.threads)
+    config = Config()
+    stored: dict[str, object] = {"config": asdict(config), "photos": args.photos.name}
+    for name, table in tables(args.photos, config).items():
+        net = fit(table, config)
+        stored[name] = net
+        stored[f"{name}_held_out"] = scores(table, net, config.floor)
+        sys.stderr.write(f"{name}: {len(table.sigma)} examples, held out {stored[f'{name}_held_out']}\n")
+    args.out.write_text(json.dumps(stored, separators=(",", ":")).replace('],"', '],\n"') + "\n")
+
+
+if __name__ == "__main__":
+    main()

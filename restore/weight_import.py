@@ -1,0 +1,69 @@
+"""Bring weights of other programs into the safetensors format."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from restore.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
+"""Keys under which training programs put a state dict, the best first."""
+
+
+def converted(source: Path, *, may_unpickle: bool) -> bytes:
+    """Return a PyTorch checkpoint as the bytes of a safetensors file.
+
+    Only tensors are taken. The file is a pickle, which is read with PyTorch's restricted reader that runs no code of
+    the file; still, it is read only when the caller says that it may be.
+
+    Raises
+    ------
+    WeightsError
+        Not allowed, not readable, or without a state dict of finite tensors.
+    """
+    import torch
+    from safetensors.torch import save
+
+    if not may_unpickle:
+        raise WeightsError(f"{source}: is a pickle; pass --allow-pickle if you trust where it comes from")
+    try:
+        loaded = torch.load(source, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"{source}: cannot be read as a PyTorch checkpoint ({reason})") from error
+    state = state_dict(loaded)
+    if not state:
+        raise WeightsError(f"{source}: holds no state dict (a table of names to tensors)")
+    broken = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if broken:
+        raise WeightsError(f"{source}: weights are not finite ({', '.join(broken[:3])}); get the file again")
+    origin = {"source": source.name, "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
+    content: bytes = save({name: value.contiguous().clone() for name, value in state.items()}, metadata=origin)
+    return content
+
+
+def state_dict(content: Any) -> dict[str, Tensor]:
+    """Find the state dict in a checkpoint, without the prefix that parallel training gives to all names.
+
+    >>> import torch
+    >>> list(state_dict({"params": {"module.a": torch.zeros(1), "module.b": torch.ones(1)}, "epoch": 3}))
+    ['a', 'b']
+    """
+    from torch import Tensor
+
+    while isinstance(content, dict):
+        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
+        if inner is None:
+            break
+        content = inner
+    if not isinstance(content, dict):
+        return {}
+    state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    has_prefix = bool(state) and all(name.startswith("module.") for name in state)
+    return {name.removeprefix("module."): value for name, value in state.items()} if has_prefix else state
