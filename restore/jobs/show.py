@@ -60,7 +60,8 @@ class Screen:
                 self._shares.pop(event.work, None)
                 self._ended += 1
                 self._show_outcome(event)
-                self._show_progress(event.work.source.name)
+                if event.status is not Status.CANCELLED:
+                    self._show_progress(event.work.source.name)
             else:
                 share = max(self._shares.get(event.work, 0.0), event.share)
                 self._shares[event.work] = share
