@@ -162,9 +162,7 @@ def _prepared(
     if not data_range > 0:
         raise ArrayError(f"data_range must be above 0, got {data_range}")
     if crop < 0 or min(result.shape[:2]) <= 2 * crop:
-        raise ArrayError(
-            f"crop={crop} leaves nothing of a picture of {result.shape[:2]}; give a smaller border"
-        )
+        raise ArrayError(f"crop={crop} leaves nothing of a picture of {result.shape[:2]}; give a smaller border")
     inner = slice(crop, -crop or None)
 
     def one(picture: Floats, what: str) -> Doubles:
@@ -172,9 +170,7 @@ def _prepared(
             raise ArrayError(f"{what} holds values that are not finite; no score exists")
         values = picture[inner, inner].astype(np.float64) / data_range
         values = np.rint(np.clip(values, 0, 1) * 255) / 255 if quantise else values
-        return (
-            values if channels == "rgb" or values.shape[2] == 1 else values @ LUMA.astype(np.float64)[:, None]
-        )
+        return values if channels == "rgb" or values.shape[2] == 1 else values @ LUMA.astype(np.float64)[:, None]
 
     return one(result, "result"), one(reference, "reference")
 

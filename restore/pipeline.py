@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -78,8 +78,13 @@ class Result:
     uncertainty: Image | None = None
 
 
-def run(picture: Picture, recipe: Recipe, runtime: Runtime) -> Result:
+def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty: bool = False) -> Result:
     """Run a recipe on a picture.
+
+    Parameters
+    ----------
+    with_uncertainty
+        Also compute the standard error of each value, where a method knows it.
 
     Raises
     ------
@@ -97,13 +102,15 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime) -> Result:
     compute = runtime.compute(recipe.precision)
     rng = np.random.default_rng(recipe.seed)
     reports: list[StepReport] = []
+    uncertainty: Image | None = None
     for step in recipe.steps:
         chosen_steps = [step] if step.method != AUTO else _offered(picture, recipe, step.strength)
         for chosen in chosen_steps:
             if isinstance(picture, RawImage) and methods.get(chosen.method).domain is Domain.SRGB:
                 picture = _developed(picture, recipe)
-            picture, report = _run_step(picture, chosen, recipe, runtime, compute, rng)
-            reports.append(report)
+            done = _run_step(picture, chosen, recipe, runtime, compute, rng, with_uncertainty)
+            picture, uncertainty = done.picture, done.uncertainty or uncertainty
+            reports.append(done.report)
     if isinstance(picture, RawImage) and recipe.develop is not None:
         picture = _developed(picture, recipe)
     tiles = {r.tile[0] if r.tile else "off" for r in reports if r.seams is Seams.BLEND}
@@ -114,7 +121,7 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime) -> Result:
             "tile": tiles.pop() if len(tiles) == 1 else recipe.tile,
         }
     )
-    return Result(picture, decided, tuple(reports), time.perf_counter() - start)
+    return Result(picture, decided, tuple(reports), time.perf_counter() - start, uncertainty)
 
 
 def _check_order(picture: Picture, recipe: Recipe) -> None:
@@ -174,9 +181,21 @@ def _noise(picture: Picture, recipe: Recipe) -> Noise:
     return noise.given(recipe.noise, 4 if isinstance(picture, RawImage) else picture.pixels.shape[2])
 
 
+class _Done(NamedTuple):
+    picture: Picture
+    report: StepReport
+    uncertainty: Image | None
+
+
 def _run_step(
-    picture: Picture, step: Step, recipe: Recipe, runtime: Runtime, compute: Compute, rng: np.random.Generator
-) -> tuple[Picture, StepReport]:
+    picture: Picture,
+    step: Step,
+    recipe: Recipe,
+    runtime: Runtime,
+    compute: Compute,
+    rng: np.random.Generator,
+    with_uncertainty: bool,
+) -> _Done:
     start = time.perf_counter()
     runtime.tick(step.method, 0.0)
     planes = _planes(picture)
@@ -200,7 +219,11 @@ def _run_step(
         out = torch.lerp(planes, out, step.strength)
     seconds = time.perf_counter() - start
     report = StepReport(step, level, op.seams, tile, loaded.sha256, seconds, scene.report)
-    return _with_planes(picture, out), report
+    deviation = None
+    if with_uncertainty and op.deviation is not None and isinstance(picture, Image):
+        spread, _ = _apply_within_memory(replace(op, run=op.deviation), planes, recipe, runtime, compute, step)
+        deviation = replace(picture, pixels=spread.mul_(step.strength).numpy().transpose(1, 2, 0), alpha=None)
+    return _Done(_with_planes(picture, out), report, deviation)
 
 
 def _apply_within_memory(

@@ -94,7 +94,7 @@ def verify(key: str) -> Path:
 
 
 def load(source: str) -> tuple[dict[str, Tensor], str]:
-    """Return a state dict on the CPU and the sha256 of its file.
+    """Return a state dict on the CPU, floats as float32, and the sha256 of its file.
 
     Parameters
     ----------
@@ -114,7 +114,8 @@ def load(source: str) -> tuple[dict[str, Tensor], str]:
     path = Path(source) if is_path else verify(source)
     try:
         _check_header(path)
-        state: dict[str, Tensor] = load_file(path)
+        stored: dict[str, Tensor] = load_file(path)
+        state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()}
     except (OSError, SafetensorError, ValueError) as error:
         raise WeightsError(f"{path}: cannot be read as safetensors ({error})") from error
     broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]

@@ -61,9 +61,7 @@ def test_every_parameter_has_limits_and_both_ends_work() -> None:
         for parameter in inspect.signature(function).parameters.values():
             if parameter.kind is parameter.KEYWORD_ONLY:
                 for value in spec._LIMITS[parameter.name]:
-                    found = degrade.degrade(
-                        picture(24, 24), f"{kind} {parameter.name}={value}", seed=1
-                    ).pixels
+                    found = degrade.degrade(picture(24, 24), f"{kind} {parameter.name}={value}", seed=1).pixels
                     assert np.isfinite(found).all(), (kind, parameter.name, value)
 
 

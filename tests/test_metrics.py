@@ -78,9 +78,7 @@ def test_quantise_clips_and_rounds_both() -> None:
     b = np.array([[[0.2 + 0.4 / 255], [1.7]]], np.float32)
     assert metrics.psnr(a, b, quantise=True) == math.inf
     c = np.array([[[0.2 + 0.6 / 255], [1.0]]], np.float32)
-    assert metrics.psnr(a, c, quantise=True) == pytest.approx(
-        20 * math.log10(255) + 10 * math.log10(2), abs=1e-6
-    )
+    assert metrics.psnr(a, c, quantise=True) == pytest.approx(20 * math.log10(255) + 10 * math.log10(2), abs=1e-6)
 
 
 def test_ms_ssim_of_an_offset_is_the_luminance_term_alone() -> None:

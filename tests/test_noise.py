@@ -91,9 +91,7 @@ def test_channels_of_unequal_noise() -> None:
 
 @pytest.mark.parametrize("blur", [0.5, 0.8, 1.2])
 def test_correlation_of_smoothed_noise(blur: float) -> None:
-    noise = cv2.GaussianBlur(
-        np.random.default_rng(1).standard_normal((512, 512, 3), np.float32), (0, 0), blur
-    )
+    noise = cv2.GaussianBlur(np.random.default_rng(1).standard_normal((512, 512, 3), np.float32), (0, 0), blur)
     noise *= 0.04 / noise.std()
     found = estimate(Image(scene(512) + noise))
     truth = float(np.mean(noise[:, 1:] * noise[:, :-1]) / np.mean(noise**2))
@@ -104,23 +102,17 @@ def test_correlation_of_smoothed_noise(blur: float) -> None:
 def test_shot_noise_of_a_picture() -> None:
     clean = scene(512)
     gain, read = 0.01, 0.02
-    noise = np.random.default_rng(2).standard_normal(clean.shape, np.float32) * np.sqrt(
-        gain * clean + read**2
-    )
+    noise = np.random.default_rng(2).standard_normal(clean.shape, np.float32) * np.sqrt(gain * clean + read**2)
     found = estimate(Image((clean + noise).astype(np.float32)))
     assert found.gain == pytest.approx(gain, rel=0.2)
     assert found.gain * 0.1 + found.read**2 == pytest.approx(gain * 0.1 + read**2, rel=0.25)
 
 
-@pytest.mark.parametrize(
-    "cfa", [((0, 1), (1, 2)), ((1, 2), (0, 1)), tuple(tuple([0, 1, 2] * 2) for _ in range(6))]
-)
+@pytest.mark.parametrize("cfa", [((0, 1), (1, 2)), ((1, 2), (0, 1)), tuple(tuple([0, 1, 2] * 2) for _ in range(6))])
 def test_mosaic(cfa: tuple[tuple[int, ...], ...]) -> None:
     clean = scene(768, 1, seed=3)[..., 0]
     gain, read = 0.002, 0.005
-    noise = np.random.default_rng(3).standard_normal(clean.shape, np.float32) * np.sqrt(
-        gain * clean + read**2
-    )
+    noise = np.random.default_rng(3).standard_normal(clean.shape, np.float32) * np.sqrt(gain * clean + read**2)
     mosaic = np.minimum(clean + noise, 0.8).astype(np.float32)
     found = estimate(RawImage(mosaic, cfa, tuple((0.0,) * len(row) for row in cfa), 1.0))
     assert len(found.channels) == len(cfa) ** 2
@@ -200,9 +192,7 @@ def test_given_levels() -> None:
             given(wrong, 3)
 
 
-@pytest.mark.parametrize(
-    ("text", "level"), [("auto", None), (" Auto ", None), ("0", 0.0), ("25/255", 25 / 255)]
-)
+@pytest.mark.parametrize(("text", "level"), [("auto", None), (" Auto ", None), ("0", 0.0), ("25/255", 25 / 255)])
 def test_levels_as_text(text: str, level: float | None) -> None:
     assert parse_level(text) == level
 

@@ -80,9 +80,7 @@ def rain(
 
     def streaks() -> Floats:
         pixels = rng.uniform(9, 25 if count == 1 else 40) if length is None else length
-        return _streaks(clean.shape[:2], rng, angle=angle + rng.normal(0, 4) * (count > 1), length=pixels)[
-            ..., None
-        ]
+        return _streaks(clean.shape[:2], rng, angle=angle + rng.normal(0, 4) * (count > 1), length=pixels)[..., None]
 
     if count == 1:
         return np.clip(clean + np.float32(rng.uniform(0.7, 1)) * streaks(), 0, 1)
@@ -130,9 +128,7 @@ def motion_blur(clean: Floats, rng: np.random.Generator, *, size: int | None = N
     """
     size = int(rng.integers(5, 32)) if size is None else size
     linear = srgb_to_linear(clean)
-    blurred = cv2.filter2D(linear, -1, _path(size, rng), borderType=cv2.BORDER_REFLECT_101).reshape(
-        clean.shape
-    )
+    blurred = cv2.filter2D(linear, -1, _path(size, rng), borderType=cv2.BORDER_REFLECT_101).reshape(clean.shape)
     return linear_to_srgb(np.maximum(blurred, 0))
 
 

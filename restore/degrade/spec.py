@@ -112,9 +112,7 @@ def _parsed(spec: str) -> list[tuple[str, dict[str, float]]]:
 def _setting(kind: str, word: str) -> tuple[str, float]:
     """Read ``name=number`` for a kind of degradation."""
     name, _, text = word.partition("=")
-    known = {
-        p.name: p for p in inspect.signature(KINDS[kind]).parameters.values() if p.kind is p.KEYWORD_ONLY
-    }
+    known = {p.name: p for p in inspect.signature(KINDS[kind]).parameters.values() if p.kind is p.KEYWORD_ONLY}
     if name not in known:
         raise RecipeError(f"degradation {kind!r} has no parameter {name!r}.{nearest(name, known)}")
     try:

@@ -79,9 +79,7 @@ def _of_mosaic(raw: RawImage) -> Noise:
     )
     channels = np.array([f.mean() for f in fine])
     level = float(channels.mean())
-    return _record(
-        level, channels, joint, np.concatenate(fine), np.ones((8, 8)), level / max(all_power, 1e-20)
-    )
+    return _record(level, channels, joint, np.concatenate(fine), np.ones((8, 8)), level / max(all_power, 1e-20))
 
 
 def _sites(raw: RawImage) -> Iterator[Floats]:
@@ -92,9 +90,7 @@ def _sites(raw: RawImage) -> Iterator[Floats]:
             yield raw.mosaic[row::rows, column::columns, None]
 
 
-def _record(
-    level: float, channels: Reals, spectra: Spectra, groups: Reals, spectrum: Reals, share: float
-) -> Noise:
+def _record(level: float, channels: Reals, spectra: Spectra, groups: Reals, spectrum: Reals, share: float) -> Noise:
     """Put a record together; ``share`` is how much of the flattest blocks' power is noise."""
     scaled = groups * (level / max(float(groups.mean()), 1e-20))
     gain, read = _shot_and_read(spectra.brightness.astype(np.float64), scaled, level)

@@ -48,9 +48,7 @@ def given(sigma: float, channels: int) -> Noise:
         ``sigma`` is outside 0...1.
     """
     if not 0 <= sigma <= 1:
-        raise RecipeError(
-            f"noise level {sigma} is out of range; give a fraction of white in 0...1, as 25/255"
-        )
+        raise RecipeError(f"noise level {sigma} is out of range; give a fraction of white in 0...1, as 25/255")
     return Noise(sigma, (sigma,) * channels, read=sigma)
 
 
@@ -71,6 +69,4 @@ def parse_level(text: str) -> float | None:
     try:
         return given(float(top) / float(bottom if "/" in text else 1), 1).sigma
     except (ValueError, ZeroDivisionError) as error:
-        raise RecipeError(
-            f"noise level {text!r} is not 'auto' or a number in 0...1, as 0.098 or 25/255"
-        ) from error
+        raise RecipeError(f"noise level {text!r} is not 'auto' or a number in 0...1, as 0.098 or 25/255") from error

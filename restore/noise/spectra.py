@@ -112,9 +112,7 @@ def _blocks(pixels: Floats) -> Floats | None:
     height, width, channels = pixels.shape
     if min(height, width) < _SIDE:
         return None
-    step = max(
-        int(np.ceil(np.sqrt(height * width / _MOST_BLOCKS))), int(np.clip(min(height, width) // 32, 1, 4))
-    )
+    step = max(int(np.ceil(np.sqrt(height * width / _MOST_BLOCKS))), int(np.clip(min(height, width) // 32, 1, 4)))
     windows = np.lib.stride_tricks.sliding_window_view(pixels, (_SIDE, _SIDE), (0, 1))[::step, ::step]
     blocks = windows.reshape(-1, channels, _SIDE * _SIDE)
     is_finite = np.isfinite(blocks).all((1, 2))

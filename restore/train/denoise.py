@@ -17,6 +17,7 @@ from restore.colour import Floats
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.train.data import Photos, as_floats
 from restore.train.loop import Budget, fit, steps_done
+from restore.train.ship import FREE_PHOTOS, ship
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--run", type=Path, default=Path("runs/denoise"))
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
-    config = Config()
+    config = Config(seed=args.seed)
     torch.manual_seed(config.seed)
     checkpoint = args.run / "checkpoint.pt"
     rng = np.random.default_rng([config.seed, steps_done(checkpoint)])

@@ -116,9 +116,7 @@ def tables(folder: Path, config: Config) -> dict[str, Table]:
         if decoded is None:
             continue
         photo = np.asarray(decoded, np.float32) / np.float32(255)
-        is_out = (
-            scenes.index(path.stem.rsplit("_", 1)[0]) % config.held_out_every == config.held_out_every - 1
-        )
+        is_out = scenes.index(path.stem.rsplit("_", 1)[0]) % config.held_out_every == config.held_out_every - 1
         for draw, kind in enumerate(config.draws):
             noisy, clean = example(photo, kind, np.random.default_rng([config.seed, number, draw]))
             for name, mix in (("colour", np.eye(3, dtype=np.float32)), ("grey", LUMA[:, None])):
@@ -129,10 +127,7 @@ def tables(folder: Path, config: Config) -> dict[str, Table]:
         if number % 50 == 49:
             left = (time.monotonic() - started) / (number + 1) * (len(paths) - number - 1)
             sys.stderr.write(f"{number + 1} of {len(paths)} photos measured, {left / 60:.1f} min to go\n")
-    return {
-        name: Table(*(np.array(column) for column in zip(*found, strict=True)))
-        for name, found in rows.items()
-    }
+    return {name: Table(*(np.array(column) for column in zip(*found, strict=True))) for name, found in rows.items()}
 
 
 def fit(table: Table, config: Config) -> dict[str, list[object]]:

@@ -1,0 +1,91 @@
+"""The Python front: same shape and type out, the input never changed, bad input refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import restore
+from restore.errors import ArrayError, RecipeError
+
+DTYPES = [np.uint8, np.uint16, np.float16, np.float32, np.float64]
+
+
+def made(shape: tuple[int, ...], dtype: type, seed: int = 0) -> np.ndarray:
+    values = np.random.default_rng(seed).random(shape)
+    return (values * np.iinfo(dtype).max).astype(dtype) if np.issubdtype(dtype, np.integer) else values.astype(dtype)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(DTYPES),
+    st.sampled_from([(), (1,), (2,), (3,), (4,)]),
+    st.integers(1, 20),
+    st.integers(1, 20),
+    st.sampled_from([">", "<"]),
+    st.sampled_from(["C", "F"]),
+)
+def test_none_is_the_identity(dtype, channels, height, width, endian, order) -> None:
+    array = np.array(made((height, width, *channels), dtype), np.dtype(dtype).newbyteorder(endian), order=order)
+    array.flags.writeable = False
+    out = restore.run(array, "none")
+    assert out.dtype == array.dtype
+    assert np.array_equal(out, array)
+    assert not np.shares_memory(out, array)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_channel_first(dtype) -> None:
+    array = made((3, 12, 14), dtype)
+    assert np.array_equal(restore.run(array, "none", channel_axis=0), array)
+    last = restore.run(np.moveaxis(array, 0, -1), "wavelet", noise=0.1)
+    assert np.array_equal(np.moveaxis(restore.run(array, "wavelet", noise=0.1, channel_axis=0), 0, -1), last)
+
+
+def test_alpha_is_kept() -> None:
+    array = made((16, 16, 4), np.uint8)
+    out = restore.run(array, "wavelet", noise=0.2)
+    assert np.array_equal(out[..., 3], array[..., 3])
+    assert not np.array_equal(out[..., :3], array[..., :3])
+
+
+def test_floats_outside_the_range_survive() -> None:
+    array = np.array([[-0.5, 3.0], [0.2, 1.5]], np.float64)
+    assert np.array_equal(restore.run(array, "none"), array.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((4, 4), bool), "bool"),
+        (np.zeros((4, 4), np.int32), "int32"),
+        (np.zeros((4, 4), np.uint32), "uint32"),
+        (np.zeros((4, 4), complex), "complex"),
+        (np.zeros(4, np.float32), "two or three axes"),
+        (np.zeros((0, 4), np.float32), "empty"),
+        (np.zeros((2, 2, 2, 3), np.float32), "two or three axes"),
+        (np.zeros((4, 4, 7), np.float32), "1 to 4 channels"),
+        (np.full((4, 4), np.nan), "not finite"),
+        (np.full((4, 4), 1e300), "not finite"),
+    ],
+)
+def test_bad_arrays_are_refused(array, words) -> None:
+    with pytest.raises(ArrayError, match=words):
+        restore.run(array, "none")
+
+
+def test_recipe_or_arguments() -> None:
+    array = made((8, 8), np.uint8)
+    recipe = restore.Recipe(steps=(restore.Step(method="none"),))
+    assert np.array_equal(restore.run(array, recipe=recipe), array)
+    with pytest.raises(RecipeError, match="not both"):
+        restore.run(array, "wavelet", recipe=recipe)
+    with pytest.raises(RecipeError, match="Did you mean 'threshold'"):
+        restore.run(array, "wavelet", treshold=2)
+    with pytest.raises(RecipeError, match="Did you mean 'wavelet'"):
+        restore.run(array, "wavelett")
+
+
+def test_estimate() -> None:
+    noisy = 0.5 + 0.1 * np.random.default_rng(0).standard_normal((128, 128, 3))
+    assert restore.estimate_noise(noisy).sigma == pytest.approx(0.1, rel=0.1)

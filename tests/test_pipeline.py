@@ -1,0 +1,173 @@
+"""The order of stages, strength, auto, reports, memory and guards."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from restore import methods, pipeline
+from restore.errors import Cancelled, MemoryLimitError, RecipeError, ResultError
+from restore.method import Method, Settings
+from restore.picture import Domain, Image, RawImage
+from restore.pipeline import run
+from restore.recipe import Recipe, Step
+from restore.runtime import Runtime
+from restore.tiling import Seams, TileOp
+
+
+def photo(sigma: float = 0.08, size: tuple[int, int] = (96, 128)) -> Image:
+    y, x = np.mgrid[: size[0], : size[1]] / 60
+    clean = 0.5 + 0.3 * np.stack([np.sin(x + k) * np.cos(y) for k in range(3)], -1)
+    return Image((clean + sigma * np.random.default_rng(0).standard_normal(clean.shape)).astype(np.float32))
+
+
+def mosaic(cfa: tuple[tuple[int, ...], ...] = ((0, 1), (1, 2))) -> RawImage:
+    values = np.random.default_rng(0).random((31, 45), np.float32)
+    return RawImage(values, cfa, tuple((500.0,) * len(row) for row in cfa), 16000.0)
+
+
+def recipe(*steps: Step, **fields: object) -> Recipe:
+    return Recipe.make(steps=steps, **fields)
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch):
+    """Register a method made of one function of a tile."""
+
+    def plant(run_tile, *, domain: Domain = Domain.SRGB, **fields: object) -> None:
+        class Planted:
+            def prepare(self, scene):  # noqa: ANN202
+                return TileOp(run_tile, **fields)
+
+        method = Method("planted", "Planted", "For a test.", domain, Settings, lambda *_: Planted())
+        monkeypatch.setattr(methods, "registry", lambda: {"planted": method})
+
+    return plant
+
+
+def test_none_changes_nothing() -> None:
+    image = photo()
+    result = run(image, recipe(Step(method="none")), Runtime())
+    assert np.array_equal(result.picture.pixels, image.pixels)
+    assert result.picture.meta == image.meta
+
+
+def test_wavelet_removes_noise() -> None:
+    clean, noisy = photo(0.0), photo(0.08)
+    result = run(noisy, recipe(Step(method="wavelet"), noise=0.08), Runtime()).picture
+    before, after = (np.mean((p.pixels - clean.pixels) ** 2) for p in (noisy, result))
+    assert 10 * np.log10(before / after) > 6
+
+
+def test_strength_mixes() -> None:
+    noisy = photo()
+    full, half, off = (
+        run(noisy, recipe(Step(method="wavelet", strength=s), noise=0.08), Runtime()).picture.pixels
+        for s in (1, 0.5, 0)
+    )
+    assert np.allclose(half, (full + noisy.pixels) / 2, atol=1e-6)
+    assert np.array_equal(off, noisy.pixels)
+
+
+def test_the_decided_recipe_gives_the_same_pixels() -> None:
+    noisy = photo()
+    first = run(noisy, recipe(Step(method="auto")), Runtime())
+    again = run(noisy, first.recipe, Runtime())
+    assert all(step.method != "auto" for step in first.recipe.steps)
+    assert np.array_equal(first.picture.pixels, again.picture.pixels)
+    assert Recipe.make(**first.recipe.model_dump()) == first.recipe
+
+
+def test_auto_says_why() -> None:
+    report = run(photo(0.1), recipe(Step(method="auto")), Runtime()).reports[0]
+    assert "noise" in report.step.reason
+    quiet = run(photo(0.0), recipe(Step(method="auto")), Runtime())
+    assert [step.method for step in quiet.recipe.steps] == ["none"]
+    assert "nothing to do" in quiet.reports[0].step.reason
+
+
+def test_mosaic_steps_need_a_mosaic(planted) -> None:
+    planted(lambda t: t, domain=Domain.MOSAIC)
+    with pytest.raises(RecipeError, match="give it a raw file"):
+        run(photo(), recipe(Step(method="planted")), Runtime())
+
+
+def test_mosaic_steps_run_before_development_on_every_phase(planted) -> None:
+    planted(lambda t: t * 0.5, domain=Domain.MOSAIC)
+    for cfa in (((0, 1), (1, 2)), ((1, 0), (2, 1)), ((1, 2), (0, 1)), ((2, 1), (1, 0))):
+        raw = mosaic(cfa)
+        kept = run(raw, recipe(Step(method="planted"), develop=None), Runtime()).picture
+        assert isinstance(kept, RawImage)
+        assert np.array_equal(kept.mosaic, raw.mosaic * np.float32(0.5))
+        assert isinstance(run(raw, recipe(Step(method="planted")), Runtime()).picture, Image)
+
+
+def test_a_mosaic_is_kept_when_nothing_develops_it() -> None:
+    raw = mosaic()
+    assert run(raw, recipe(develop=None), Runtime()).picture is raw
+    with pytest.raises(RecipeError, match="needs a developed picture"):
+        run(raw, recipe(Step(method="none"), develop=None), Runtime())
+
+
+def test_values_that_are_not_finite_are_refused(planted) -> None:
+    planted(lambda t: t * float("nan"))
+    with pytest.raises(ResultError, match="not finite"):
+        run(photo(), recipe(Step(method="planted")), Runtime())
+
+
+def test_smaller_tiles_when_memory_runs_out(planted) -> None:
+    seen = []
+
+    def hungry(tile: torch.Tensor) -> torch.Tensor:
+        seen.append(tile.shape)
+        if tile.shape[1] * tile.shape[2] > 3000:
+            raise torch.OutOfMemoryError
+        return tile * 2
+
+    planted(hungry)
+    image = photo()
+    result = run(image, recipe(Step(method="planted")), Runtime())
+    assert np.array_equal(result.picture.pixels, image.pixels * 2)
+    assert result.reports[0].tile == (48, 64)
+    assert seen[0] == (3, 96, 128)
+
+
+def test_memory_that_never_suffices(planted) -> None:
+    def hungry(tile: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+    planted(hungry)
+    with pytest.raises(MemoryLimitError, match="smaller picture"):
+        run(photo(), recipe(Step(method="planted")), Runtime())
+    planted(hungry, seams=Seams.WHOLE)
+    with pytest.raises(MemoryLimitError):
+        run(photo(), recipe(Step(method="planted")), Runtime())
+
+
+def test_progress_and_cancel() -> None:
+    ticks = []
+    machine = Runtime(progress=ticks.append)
+    run(photo(), recipe(Step(method="wavelet"), tile=32, noise=0.1), machine)
+    assert [t.share for t in ticks] == sorted(t.share for t in ticks)
+    assert ticks[-1].share == 1
+    machine = Runtime(progress=lambda tick: machine.cancelled.set())
+    with pytest.raises(Cancelled):
+        run(photo(), recipe(Step(method="wavelet"), tile=32, noise=0.1), machine)
+
+
+def test_uncertainty_where_a_method_knows_it(planted) -> None:
+    planted(lambda t: t, deviation=lambda t: t * 0 + 0.25)
+    result = run(photo(), recipe(Step(method="planted", strength=0.5)), Runtime(), with_uncertainty=True)
+    assert result.uncertainty is not None
+    assert np.all(result.uncertainty.pixels == 0.125)
+    assert pipeline.run(photo(), recipe(Step(method="none")), Runtime(), with_uncertainty=True).uncertainty is None
+
+
+def test_alpha_and_orientation_travel() -> None:
+    image = photo()
+    alpha = np.random.default_rng(1).random(image.size, np.float32)
+    image = replace(image, alpha=alpha, meta=replace(image.meta, orientation=6, iso=800))
+    result = run(image, recipe(Step(method="wavelet"), noise=0.1), Runtime()).picture
+    assert np.array_equal(result.alpha, alpha)
+    assert result.meta == image.meta
