@@ -104,7 +104,7 @@ def read(path: Path | str, *, limits: Limits = Limits()) -> Picture:  # noqa: B0
                 return _READERS[container](path, view, limits)
     from restore.files.sensor import read_raw
 
-    return read_raw(path)
+    return read_raw(path, max_pixels=limits.max_pixels)
 
 
 def read_stack(path: Path | str, *, limits: Limits = Limits()) -> list[Image]:  # noqa: B008 - frozen

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from restore.files import Limits
 from restore.jobs.plan import KEEP, Existing, Work
 
 
@@ -27,6 +28,8 @@ class Options:
         Files worked on at the same time.
     reference
         Folder of clean pictures of the same names, to score against.
+    limits
+        How large an input may be.
     """
 
     folder: Path | None = None
@@ -36,6 +39,7 @@ class Options:
     depth: int | None = None
     jobs: int = 1
     reference: Path | None = None
+    limits: Limits = Limits()
 
 
 class Status(StrEnum):

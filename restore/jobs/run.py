@@ -164,7 +164,7 @@ class _Job:
         if work.mosaic_target is None:
             self._check_free(work.target)
         before = _print_of(work.source)
-        picture = files.read(work.source)
+        picture = files.read(work.source, limits=self.options.limits)
         sha256 = _sha256(work.source)
         if before != _print_of(work.source):
             raise ReadError(work.source, "changed while it was read; run again when nothing writes it")
