@@ -7,6 +7,7 @@ import atexit
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def build(limits: Limits = LIMITS) -> gr.Blocks:
     os.environ["GRADIO_EXAMPLES_CACHE"] = str(root / "served" / "examples")
     held, runtime = sessions.Sessions(root / "work"), Runtime()
     with gr.Blocks(title="restore", analytics_enabled=False, delete_cache=(KEPT_S // 6, KEPT_S)) as page:
-        gr.Markdown(f"# restore\n{_tagline()}", elem_id="head")
+        gr.Markdown("# restore\nPhotographs without the noise, raw and developed.", elem_id="head")
         with gr.Tab("Single", id="single"):
             single.draw(single.Single(held, runtime, limits), samples())
         with gr.Tab("Batch", id="batch"):
@@ -56,10 +57,6 @@ def build(limits: Limits = LIMITS) -> gr.Blocks:
 
         page.unload(leave)
     return page
-
-
-def _tagline() -> str:
-    return f"Photographs without the noise, raw and developed. Version {restore.__version__}, on this machine only."
 
 
 def samples() -> list[Path]:
@@ -111,11 +108,16 @@ def main(host: str = "127.0.0.1", port: int = 7860, *, limits: Limits = LIMITS, 
         mcp_server=False,
         pwa=False,
         run_history=False,
+        quiet=True,
+        prevent_thread_lock=True,
         footer_links=["api"],
         theme=look.theme(),
         css=look.CSS,
         app_kwargs={"middleware": [Middleware(NoRelay)]},
     )
+    sys.stdout.write(f"The page is at {page.local_url} (Ctrl-C ends it)\n")
+    sys.stdout.flush()
+    page.block_thread()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from restore.page.sessions import Sessions
 from restore.runtime import Runtime
 
 TAB = "batch"
-_HEADS = ["File", "Status", "Seconds", "What happened"]
+_HEADS = ["File", "Status", "Time", "What happened"]
 _NO_ZIP = "Download all results"
 
 
@@ -41,10 +41,10 @@ class Batch:
     ) -> Iterator[tuple[Any, ...]]:
         """Restore many pictures as one folder job, telling how each ended as soon as it has."""
         paths = [Path(picture) for picture in pictures or ()]
-        with controls.told(*paths, recipe):
+        visitor = request.session_hash
+        with controls.told(*paths, recipe), self.sessions.running(visitor, TAB) as run:
             if not paths:
                 raise RestoreError("Choose some pictures first.")
-            run = self.sessions.begin(request.session_hash, TAB)
             wanted = controls.wish(values | {"recipe": recipe})
             out = run.folder / "out"
             made = order.order(paths, out, wanted.request, format=wanted.format, depth=wanted.depth)
@@ -68,19 +68,23 @@ class Batch:
             button = gr.update(value=archive and str(archive), interactive=archive is not None, label=label)
             yield button, _summary(outcomes, len(rows)), rows
 
-    def stop(self, request: gr.Request) -> str:
+    def stop(self, request: gr.Request) -> Any:
         """Stop this visitor's job before its next tile."""
-        self.sessions.cancel(request.session_hash, TAB)
-        return "Stopped."
+        return "Stopped." if self.sessions.cancel(request.session_hash, TAB) else gr.skip()
 
 
 def _row(event: Moved | Outcome, row: list[str]) -> list[str]:
     if isinstance(event, Moved):
         return [row[0], "working", "", event.step]
     if event.status is not Status.DONE:
-        return [row[0], event.status.value, f"{event.seconds:.1f}", words.without_paths(event.error, event.work.source)]
+        return [
+            row[0],
+            event.status.value,
+            words.duration(event.seconds),
+            words.without_paths(event.error, event.work.source),
+        ]
     steps = [words.step(report) for report in event.record["reports"]]
-    return [row[0], event.status.value, f"{event.seconds:.1f}", "; ".join(steps) or "developed"]
+    return [row[0], event.status.value, words.duration(event.seconds), "; ".join(steps) or "developed"]
 
 
 def _summary(outcomes: list[Outcome], count: int) -> str:
@@ -105,7 +109,7 @@ def draw(batch: Batch) -> None:
     """Draw the tab and wire its events."""
     with gr.Row():
         with gr.Column(scale=4, min_width=320):
-            pictures = controls.Upload(label="Pictures and raw files", file_count="multiple", height=200)
+            pictures = controls.upload("Pictures and raw files", file_count="multiple", height=200)
             drawn = controls.draw(TAB)
             with gr.Row():
                 start = gr.Button("Restore all", variant="primary", min_width=140)
@@ -114,7 +118,8 @@ def draw(batch: Batch) -> None:
             says = gr.Markdown("One bad file never stops the others.", elem_classes="report", elem_id="batch-report")
             table = gr.Dataframe(
                 headers=_HEADS, interactive=False, wrap=True, label="Files", show_label=True,
-                column_widths=["30%", "13%", "12%", "45%"], max_height=560, buttons=[],
+                column_widths=["190px", "90px", "80px", "370px"], max_height=560, buttons=[],
+                elem_classes="figures",
             )  # fmt: skip
             archive = gr.DownloadButton(_NO_ZIP, variant="primary", interactive=False)
     running = start.click(

@@ -22,7 +22,7 @@ from restore.recipe import AUTO
 from restore.runtime import Runtime, Tick
 
 TAB = "compare"
-_HEADS = ["Method", "Seconds", "Noise left (of 255)", "PSNR (dB)", "SSIM"]
+_HEADS = ["Method", "Time", "Noise", "PSNR", "SSIM"]
 _GONE = "The pictures have been cleared away; compare again."
 
 
@@ -43,10 +43,10 @@ class Compare:
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio hands one in
     ) -> tuple[Any, ...]:
         """Run several methods on one picture."""
-        with controls.told(picture, reference):
+        visitor = request.session_hash
+        with controls.told(picture, reference), self.sessions.running(visitor, TAB) as run:
             if not picture or not methods:
                 raise RestoreError("Choose a picture and at least one method first.")
-            run = self.sessions.begin(request.session_hash, TAB)
             read = files.read(picture, limits=self.limits)
             clean = shown.screen(files.read(reference, limits=self.limits)) if reference else None
             rows = [self._row("Input", _developed(read), 0.0, run.folder, 0, clean)]
@@ -62,7 +62,7 @@ class Compare:
                 title = _title(name) if name != AUTO else f"Auto: {_steps(result)}"
                 rows.append(self._row(title, _developed(result.picture), result.seconds, run.folder, index + 1, clean))
             titles = [str(row[0]) for row in rows]
-            return rows, self.crops(str(run.folder), titles, 50, 50), str(run.folder), titles
+            return rows, *self.crops(str(run.folder), titles, 50, 50), str(run.folder), titles
 
     def _row(
         self, title: str, image: Image, seconds: float, folder: Path, index: int, clean: shown.Screen | None
@@ -70,29 +70,26 @@ class Compare:
         """Keep a picture for crops and return its line of the table."""
         picture = shown.screen(image)
         shown.keep(folder, str(index), picture)
-        row = [title, f"{seconds:.1f}" if index else "", f"{noise.estimate(image).sigma * 255:.1f}"]
+        row = [title, words.duration(seconds) if index else "", f"{noise.estimate(image).sigma * 255:.1f}"]
         if clean is None:
             return [*row, "", ""]
         scores = metrics.compare(picture.floats, clean.floats)
         return [*row, f"{scores.psnr:.2f}", f"{scores.ssim:.4f}"]
 
-    def crops(self, folder: str, titles: Sequence[str], across: float, down: float) -> list[tuple[str, str]]:
-        """Cut all results at the same place, each with what it took away."""
+    def crops(
+        self, folder: str, titles: Sequence[str], across: float, down: float
+    ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """Cut all results at the same place; beside them what each took away."""
         if not folder:
-            return []
-        found = []
+            return [], []
         try:
-            before = shown.crop(shown.kept(Path(folder), "0"), across, down)
-            for index, title in enumerate(titles):
-                cut = shown.crop(shown.kept(Path(folder), str(index)), across, down)
-                found.append((_written(folder, f"{index}-{across:g}-{down:g}", cut), title))
-                if index:
-                    taken = shown.difference(before, cut)
-                    caption = f"{title}: taken away, × {shown.AMPLIFIED}"
-                    found.append((_written(folder, f"{index}-{across:g}-{down:g}-difference", taken), caption))
+            cuts = [shown.crop(shown.kept(Path(folder), str(index)), across, down) for index in range(len(titles))]
         except OSError as error:
             raise gr.Error(_GONE, print_exception=False) from error
-        return found
+        at = f"{across:g}-{down:g}"
+        results = [_written(folder, f"{index}-{at}", cut) for index, cut in enumerate(cuts)]
+        taken = [_written(folder, f"{i}-{at}-taken", shown.difference(cuts[0], cut)) for i, cut in enumerate(cuts) if i]
+        return list(zip(results, titles, strict=True)), list(zip(taken, titles[1:], strict=True))
 
     def stop(self, request: gr.Request) -> None:
         """Stop this visitor's comparison before its next tile."""
@@ -119,29 +116,36 @@ def _developed(picture: Picture) -> Image:
 
 def draw(compare: Compare) -> None:
     """Draw the tab and wire its events."""
-    choices = [("Auto", AUTO), *((method.title, name) for name, method in controls.usable().items())]
+    ready = controls.usable()
+    choices = [("Auto", AUTO), *((method.title, name) for name, method in ready.items())]
+    useful = [AUTO, *(name for name, method in ready.items() if method.role)]
     with gr.Row():
         with gr.Column(scale=4, min_width=320):
-            picture = controls.Upload(label="Picture or raw file", file_count="single", height=132)
-            reference = controls.Upload(label="Clean reference of the same size, if there is one", height=112)
-            chosen = gr.CheckboxGroup(choices, value=[name for _, name in choices], label="Methods")
+            picture = controls.upload("Picture or raw file")
+            reference = controls.upload("Clean reference of the same size, if there is one")
+            chosen = gr.CheckboxGroup(choices, value=useful, label="Methods")
             with gr.Row():
                 start = gr.Button("Compare", variant="primary", min_width=140)
                 stop = gr.Button("Stop", min_width=100)
-            across = gr.Slider(0, 100, 50, step=1, label="Crop across", info="From the left edge to the right")
-            down = gr.Slider(0, 100, 50, step=1, label="Crop down", info="From the top edge to the bottom")
         with gr.Column(scale=9, min_width=320):
             table = gr.Dataframe(
-                headers=_HEADS, interactive=False, wrap=True, label="Figures", show_label=True, buttons=[],
-                column_widths=["36%", "14%", "20%", "15%", "15%"],
+                headers=_HEADS, interactive=False, wrap=True, label="Figures: noise of 255, PSNR in dB",
+                show_label=True, buttons=[],
+                column_widths=["190px", "90px", "80px", "80px", "90px"], elem_classes="figures",
             )  # fmt: skip
-            gallery = gr.Gallery(
-                label="Crops at 100 %", format="png", columns=2, height="auto", object_fit="contain",
-                interactive=False, buttons=["fullscreen"], elem_classes="crops",
+            with gr.Row():
+                across = gr.Slider(0, 100, 50, step=1, label="Crops, left to right", min_width=140)
+                down = gr.Slider(0, 100, 50, step=1, label="Crops, top to bottom", min_width=140)
+            gallery, taken = (
+                gr.Gallery(
+                    label=label, format="png", columns=2, height="auto", object_fit="none", interactive=False,
+                    buttons=["fullscreen"], elem_classes="crops",
+                )
+                for label in ("Crops at 100 %", f"What each took away, × {shown.AMPLIFIED}")
             )  # fmt: skip
     folder, titles = gr.State(""), gr.State([])
     running = start.click(
-        compare.restore, None, [table, gallery, folder, titles],
+        compare.restore, None, [table, gallery, taken, folder, titles],
         inputs_kwargs={"picture": picture, "methods": chosen, "reference": reference}, show_progress_on=[gallery],
         concurrency_id="compute", api_name="compare", api_description="Several methods on one picture.",
     )  # fmt: skip
@@ -151,7 +155,7 @@ def draw(compare: Compare) -> None:
     )  # fmt: skip
     for mover in (across, down):
         mover.change(
-            compare.crops, [folder, titles, across, down], gallery, queue=False, show_progress="hidden",
+            compare.crops, [folder, titles, across, down], [gallery, taken], queue=False, show_progress="hidden",
             trigger_mode="always_last", api_name=f"compare_crop_{'across' if mover is across else 'down'}",
             api_description="Move the crops at 100 %.",
         )  # fmt: skip

@@ -25,26 +25,23 @@ from restore.runtime import Device
 
 SAME = "as the input"
 _AUTO_SAYS = "Looks at the picture, measures its noise and light, and takes what fits."
+_DEPTHS = [(SAME, 0), ("8 bit", 8), ("16 bit", 16), ("32 bit float", 32)]
 _TILES = ["auto", "off", "256", "512", "1024", "2048"]
 
 
-class Upload(gr.File):  # type: ignore[misc]
-    """A file from the visitor's machine; unlike its base it never fetches one from an address on the network."""
+def upload(label: str, *, height: int = 140, file_count: str = "single") -> gr.File:
+    """Draw a place for files of the visitor's machine; unlike Gradio's own it never fetches one from an address."""
+    made = gr.File(label=label, height=height, file_count=file_count)
+    take = made.async_move_resource_to_block_cache
 
-    is_template = True
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
-        """Take an uploaded file.
-
-        Raises
-        ------
-        gradio.Error
-            It is an address.
-        """
-        if "://" in str(url_or_file_path):
+    async def take_uploaded(path: str | Path | None) -> str | None:
+        if "://" in str(path):
             raise gr.Error("Upload the file itself; addresses are not fetched.", print_exception=False)
-        moved: str | None = await super().async_move_resource_to_block_cache(url_or_file_path)
+        moved: str | None = await take(path)
         return moved
+
+    made.async_move_resource_to_block_cache = take_uploaded
+    return made
 
 
 @cache
@@ -78,8 +75,7 @@ def draw(tab: str) -> Controls:
     """Draw the method, its strength, its knobs, and what decides the rest of a recipe."""
     ready = usable()
     choices = [("Auto", AUTO), *((method.title, name) for name, method in ready.items())]
-    inputs: dict[str, Any] = {"method": gr.Radio(choices, value=AUTO, label="Method")}
-    about = gr.Markdown(_AUTO_SAYS, elem_classes="report", elem_id=f"{tab}-about")
+    inputs: dict[str, Any] = {"method": gr.Radio(choices, value=AUTO, label="Method", info=_AUTO_SAYS)}
     inputs["strength"] = gr.Slider(
         0, 1, value=1, step=0.01, label="Strength", info="How much of the change is kept: 0 nothing, 1 all of it"
     )
@@ -97,12 +93,12 @@ def draw(tab: str) -> Controls:
 
     def pick(name: str) -> list[Any]:
         says = ready[name].summary if name in ready else _AUTO_SAYS
-        return [says, *(gr.update(visible=own == name) for own, group in groups if group is not None)]
+        return [gr.update(info=says), *(gr.update(visible=own == name) for own, group in groups if group is not None)]
 
     inputs["method"].change(
         pick,
         inputs["method"],
-        [about, *shown],
+        [inputs["method"], *shown],
         queue=False,
         show_progress="hidden",
         api_name=f"describe_for_{tab}",
@@ -130,16 +126,16 @@ def _control(knob: Knob) -> Any:
 def _recipe_controls() -> dict[str, Any]:
     """Draw what is the same for all methods."""
     with gr.Row():
-        noise = gr.Textbox("auto", label="Noise level", info="auto measures it; or say it, as 10/255", min_width=140)
-        seed = gr.Number(0, label="Seed", info="Of every random choice", minimum=0, precision=0, min_width=140)
+        noise = gr.Textbox("auto", label="Noise level", info="auto, or as 10/255", min_width=140)
+        seed = gr.Number(0, label="Seed", info="Of random choices", minimum=0, precision=0, min_width=140)
     with gr.Row():
         device = gr.Dropdown(list(get_args(Device)), value="auto", label="Device", min_width=140)
         precision = gr.Dropdown(["auto", "fp32", "bf16", "fp16"], value="auto", label="Precision", min_width=140)
     with gr.Row():
         tile = gr.Dropdown(_TILES, value="auto", label="Side of tiles", allow_custom_value=True, min_width=140)
-        format_ = gr.Dropdown([(SAME, KEEP), *SUFFIXES], value=KEEP, label="Format of the result", min_width=140)
-        depth = gr.Dropdown([(SAME, 0), ("8 bit", 8), ("16 bit", 16), ("32 bit float", 32)], value=0, label="Depth")
-    recipe = Upload(label="Recipe file, in place of the method above", file_count="single", height=96)
+        depth = gr.Dropdown(_DEPTHS, value=0, label="Depth", min_width=140)
+    format_ = gr.Dropdown([(SAME, KEEP), *SUFFIXES], value=KEEP, label="Format of the result")
+    recipe = upload("Recipe file, in place of the method above")
     names = {"noise": noise, "seed": seed, "device": device, "precision": precision, "tile": tile}
     return {**names, "format": format_, "depth": depth, "recipe": recipe}
 
@@ -178,6 +174,11 @@ def wish(values: Mapping[str, Any]) -> Wish:
     return Wish(request, chosen_format, values["depth"] or None, values["device"])
 
 
+def plain(error: RestoreError, *files: Path | str | None) -> str:
+    """Return an error's words without the folders that visitors' files lie in."""
+    return words.without_paths(str(error), *(Path(file) for file in files if file))
+
+
 @contextmanager
 def told(*files: Path | str | None) -> Iterator[None]:
     """Tell the visitor what went wrong, in words, without this machine's paths.
@@ -194,5 +195,4 @@ def told(*files: Path | str | None) -> Iterator[None]:
     except RestoreError as error:
         if "internal error" in str(error):
             logging.getLogger("restore.page").error("%s", error)
-        text = words.without_paths(str(error), *(Path(file) for file in files if file))
-        raise gr.Error(text, title="This did not work", duration=None, print_exception=False) from error
+        raise gr.Error(plain(error, *files), title="This did not work", duration=None, print_exception=False) from error

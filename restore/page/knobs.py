@@ -60,7 +60,7 @@ def _knob(method: str, name: str, field: FieldInfo) -> Knob:
     low = next((m.ge for m in field.metadata if hasattr(m, "ge")), None)
     high = next((m.le for m in field.metadata if hasattr(m, "le")), None)
     kind, choices, step = _kind(field.annotation, has_range=low is not None and high is not None)
-    if step is None and kind is Kind.SLIDER:
+    if step is None and low is not None and high is not None:
         step = 0.01 if high - low <= 2 else 0.05
     label = name.replace("_", " ").capitalize()
     return Knob(f"{method}_{name}", name, kind, label, field.description or "", field.default, low, high, step, choices)

@@ -39,6 +39,7 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_hover_dark="#c2610c",
         button_primary_text_color="#ffffff",
         button_primary_text_color_dark="#ffffff",
+        color_accent="#b45309",
         slider_color="#b45309",
         slider_color_dark="#d97706",
         checkbox_background_color_selected="#b45309",
@@ -48,17 +49,25 @@ def theme() -> gr.themes.Base:
 
 
 CSS = """
-.gradio-container { max-width: 1560px !important; margin: 0 auto; }
+.gradio-container { max-width: 1560px !important; width: 100%; }
 #head { padding: 2px 4px 0; }
-#head h1 { font-size: 1.35rem; margin: 0; letter-spacing: .01em; display: inline; }
-#head p { margin: 0; }
-.report { padding: 4px 6px; }
-.report p, .report ul { margin: .3em 0; }
-.view img, .crop img { image-orientation: none; }
+#head h1 { font-size: 1.35rem; margin: 0; letter-spacing: .01em; }
+#head p { margin: 0; color: var(--body-text-color-subdued); }
+.report { padding: 0 6px; }
+.report p, .report ul { margin: .2em 0; }
+.dark { --color-accent: #f59e0b; }
+.view .slider-wrap, .crop .slider-wrap,
+.view img, .crop img { background: var(--background-fill-secondary) !important; }
 .crop img { object-fit: none !important; image-rendering: pixelated; }
-.card { border: 1px solid var(--block-border-color); border-radius: 8px; padding: 14px 16px;
-        background: var(--block-background-fill); }
+.crops img { image-rendering: pixelated; }
+.crops .grid-wrap { max-height: none !important; }
+.figures * { font-family: var(--font) !important; }
+.figures td span, .figures th span { word-break: normal !important; overflow-wrap: anywhere; }
+.block.card { border: 1px solid var(--block-border-color); border-radius: 8px; padding: 14px 16px !important;
+        background: var(--block-background-fill); max-width: 900px; }
 .card h3 { margin-top: 0; }
-.card code { overflow-wrap: anywhere; }
+.card code { overflow-wrap: anywhere; white-space: normal; }
+@media (max-width: 480px) { .tab-container button { padding: 0 9px !important; } }
+footer .divider { display: none; }
 button:focus-visible, input:focus-visible, [tabindex]:focus-visible { outline: 2px solid #d97706; outline-offset: 2px; }
 """

@@ -8,7 +8,8 @@ import shutil
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +42,10 @@ def _is_running(process: int) -> bool:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of one visitor: a folder of its own with a name that cannot be guessed, and how to stop it."""
+    """One run of one visitor: a folder of its own with a name that cannot be guessed, and how to stop it.
+
+    ``cancelled`` is also set once the run has ended.
+    """
 
     folder: Path
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -55,8 +59,16 @@ class Sessions:
         self._lock = threading.Lock()
         self._runs: dict[tuple[str, str], Run] = {}
 
-    def begin(self, visitor: str | None, tab: str) -> Run:
-        """Start a run in place of the visitor's last one in this tab, whose files are removed."""
+    @contextmanager
+    def running(self, visitor: str | None, tab: str) -> Iterator[Run]:
+        """Hold a run in place of the visitor's last one in this tab, whose files are removed."""
+        run = self._begin(visitor, tab)
+        try:
+            yield run
+        finally:
+            run.cancelled.set()
+
+    def _begin(self, visitor: str | None, tab: str) -> Run:
         self.sweep(AGE_S)
         token = secrets.token_urlsafe(18)
         run = Run(self.root / token)
@@ -68,12 +80,13 @@ class Sessions:
         return run
 
     def cancel(self, visitor: str | None, tab: str) -> bool:
-        """Ask the visitor's run in this tab to stop; return whether there is one."""
+        """Ask the visitor's run in this tab to stop; return whether there was one that had not ended."""
         with self._lock:
             run = self._runs.get((visitor or "", tab))
-        if run is not None:
-            run.cancelled.set()
-        return run is not None
+        if run is None or run.cancelled.is_set():
+            return False
+        run.cancelled.set()
+        return True
 
     def end(self, visitor: str | None) -> None:
         """Stop and forget everything of a visitor who has left."""

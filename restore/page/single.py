@@ -20,6 +20,8 @@ from restore.runtime import Runtime
 
 TAB = "single"
 _HINT = "Drop a picture or a raw file on the left, then press **Restore**. Nothing leaves this machine."
+_VIEWS = {"Both": 50, "Before": 100, "After": 0}
+"""Where the divider stands."""
 _GONE = "The picture has been cleared away; load it again."
 
 
@@ -35,15 +37,22 @@ class Single:
         """Show a picture as it came, with what is known of it."""
         if not picture:
             return *_no_files(), _HINT, None, None, ""
-        with controls.told(picture):
-            run = self.sessions.begin(request.session_hash, TAB)
+        with self.sessions.running(request.session_hash, TAB) as run:
+            return self._looked(run.folder, Path(picture))
+
+    def _looked(self, folder: Path, picture: Path) -> tuple[Any, ...]:
+        try:
             read = files.read(picture, limits=self.limits)
             before = shown.screen(read)
-            shown.keep(run.folder, "before", before)
-            shown.keep(run.folder, "after", before)
-            png = str(shown.write_png(run.folder / "before.png", shown.reduced(before)[0]))
-            says = words.looked(read, noise.estimate(read))
-            return *_no_files(), says, (png, png), self.crop(str(run.folder), 50, 50), str(run.folder)
+        except RestoreError as error:
+            problem = controls.plain(error, picture)
+            gr.Warning(problem, title="This file cannot be used", duration=None)
+            return *_no_files(), f"**This file cannot be used.** {problem}", None, None, ""
+        shown.keep(folder, "before", before)
+        shown.keep(folder, "after", before)
+        png = str(shown.write_png(folder / "before.png", shown.reduced(before)[0]))
+        says = words.looked(read, noise.estimate(read))
+        return *_no_files(), says, (png, png), self.crop(str(folder), 50, 50), str(folder)
 
     def crop(self, folder: str, across: float, down: float) -> tuple[str, str] | None:
         """Cut both pictures at the same place."""
@@ -68,10 +77,10 @@ class Single:
         **values: Any,
     ) -> tuple[Any, ...]:
         """Restore a picture as the command would, and show the very file that can be downloaded."""
-        with controls.told(picture, reference, recipe):
+        visitor = request.session_hash
+        with controls.told(picture, reference, recipe), self.sessions.running(visitor, TAB) as run:
             if not picture:
                 raise RestoreError("Choose a picture first.")
-            run = self.sessions.begin(request.session_hash, TAB)
             wanted = controls.wish(values | {"recipe": recipe})
             made = order.order(
                 [Path(picture)], run.folder / "out", wanted.request, format=wanted.format, depth=wanted.depth
@@ -112,10 +121,9 @@ class Single:
         ]
         return *buttons, "\n\n".join(says), tuple(pair), self.crop(str(folder), 50, 50), str(folder)
 
-    def stop(self, request: gr.Request) -> str:
+    def stop(self, request: gr.Request) -> Any:
         """Stop this visitor's run before its next tile."""
-        self.sessions.cancel(request.session_hash, TAB)
-        return "Stopped; nothing was written."
+        return "Stopped; nothing was written." if self.sessions.cancel(request.session_hash, TAB) else gr.skip()
 
 
 def _scored(before: shown.Screen, after: shown.Screen, reference: str, limits: Limits) -> str:
@@ -140,7 +148,7 @@ def draw(single: Single, samples: list[Path]) -> None:
     """Draw the tab and wire its events."""
     with gr.Row():
         with gr.Column(scale=4, min_width=320):
-            picture = controls.Upload(label="Picture or raw file", file_count="single", height=132)
+            picture = controls.upload("Picture or raw file")
             if samples:
                 labels = [path.name for path in samples]
                 gr.Examples(
@@ -152,7 +160,7 @@ def draw(single: Single, samples: list[Path]) -> None:
                 )
             drawn = controls.draw(TAB)
             with gr.Accordion("Compare with a clean picture", open=False):
-                reference = controls.Upload(label="Clean reference of the same size", file_count="single", height=96)
+                reference = controls.upload("Clean reference of the same size")
             with gr.Row():
                 start = gr.Button("Restore", variant="primary", min_width=140)
                 stop = gr.Button("Stop", min_width=100)
@@ -161,23 +169,22 @@ def draw(single: Single, samples: list[Path]) -> None:
                 label="Before | after", format="png", type="filepath", max_height=640, interactive=False,
                 buttons=["fullscreen"], elem_classes="view",
             )  # fmt: skip
+            view = gr.Radio(list(_VIEWS), value="Both", label="Show", container=False, elem_id="show")
             report = gr.Markdown(_HINT, elem_classes="report", elem_id="report")
             with gr.Row():
                 result = gr.DownloadButton("Download the result", variant="primary", interactive=False, min_width=150)
                 side_file = gr.DownloadButton("Its recipe", interactive=False, min_width=150)
+            crop = gr.ImageSlider(
+                label="Crop at 100 %, before | after", format="png", type="filepath", max_height=shown.CROP,
+                interactive=False, buttons=[], elem_classes="crop",
+            )  # fmt: skip
             with gr.Row():
-                with gr.Column(scale=3, min_width=300):
-                    crop = gr.ImageSlider(
-                        label="Crop at 100 %, before | after", format="png", type="filepath", height=shown.CROP,
-                        interactive=False, buttons=[], elem_classes="crop",
-                    )  # fmt: skip
-                with gr.Column(scale=1, min_width=200):
-                    across = gr.Slider(0, 100, 50, step=1, label="Crop across", info="From the left edge to the right")
-                    down = gr.Slider(0, 100, 50, step=1, label="Crop down", info="From the top edge to the bottom")
+                across = gr.Slider(0, 100, 50, step=1, label="Crop, left to right", min_width=140)
+                down = gr.Slider(0, 100, 50, step=1, label="Crop, top to bottom", min_width=140)
     folder = gr.State("")
     outputs = [result, side_file, report, slider, crop, folder]
     picture.change(
-        single.look, picture, outputs, queue=False, show_progress="minimal", show_progress_on=[slider],
+        single.look, picture, outputs, concurrency_limit=2, show_progress="minimal", show_progress_on=[slider],
         api_name="look", api_description="Say what a picture is and how noisy.",
     )  # fmt: skip
     wires = {"picture": picture, "reference": reference, **drawn.inputs}
@@ -188,6 +195,10 @@ def draw(single: Single, samples: list[Path]) -> None:
     stop.click(
         single.stop, None, report, cancels=[running], queue=False,
         api_name="stop", api_description="Stop this session's run.",
+    )  # fmt: skip
+    view.change(
+        lambda name: gr.update(slider_position=_VIEWS[name]), view, slider, queue=False, show_progress="hidden",
+        api_name="show", api_description="Move the divider.",
     )  # fmt: skip
     for mover in (across, down):
         mover.change(
