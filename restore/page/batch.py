@@ -20,7 +20,6 @@ from restore.runtime import Runtime
 
 TAB = "batch"
 _HEADS = ["File", "Status", "Time", "What happened"]
-_NO_ZIP = "Download all results"
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Batch:
             at = {work: index for index, work in enumerate(made.works)}
             clock = stream.Clock(len(made.works))
             outcomes: list[Outcome] = []
-            yield gr.update(value=None, interactive=False, label=_NO_ZIP), _summary(outcomes, len(rows)), rows
+            yield None, *_told(outcomes, rows)
             for event in stream.events(made, runtime, self.limits):
                 share, line = clock.hear(event)
                 progress(share, desc=line)
@@ -62,11 +61,9 @@ class Batch:
                 row[:] = _row(event, row)
                 outcomes += [event] if isinstance(event, Outcome) else []
                 if is_new:
-                    yield gr.update(), _summary(outcomes, len(rows)), rows
+                    yield None, *_told(outcomes, rows)
             archive = _archive(run.folder / "restored.zip", out, outcomes)
-            label = f"Download {archive.name}" if archive else _NO_ZIP
-            button = gr.update(value=archive and str(archive), interactive=archive is not None, label=label)
-            yield button, _summary(outcomes, len(rows)), rows
+            yield archive and str(archive), *_told(outcomes, rows)
 
     def stop(self, request: gr.Request) -> Any:
         """Stop this visitor's job before its next tile."""
@@ -87,10 +84,12 @@ def _row(event: Moved | Outcome, row: list[str]) -> list[str]:
     return [row[0], event.status.value, words.duration(event.seconds), "; ".join(steps) or "developed"]
 
 
-def _summary(outcomes: list[Outcome], count: int) -> str:
+def _told(outcomes: list[Outcome], rows: list[list[str]]) -> tuple[str, str, list[list[str]]]:
+    """Return a summary, and the table for people and for programs."""
     counts = {status.value: sum(o.status is status for o in outcomes) for status in Status}
     ended = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
-    return f"**{len(outcomes)} of {count}** files{': ' if ended else ''}{ended}"
+    summary = f"**{len(outcomes)} of {len(rows)}** files{': ' if ended else ''}{ended}"
+    return summary, words.table(_HEADS, rows), rows
 
 
 def _archive(path: Path, folder: Path, outcomes: list[Outcome]) -> Path | None:
@@ -116,17 +115,16 @@ def draw(batch: Batch) -> None:
                 stop = gr.Button("Stop", min_width=100)
         with gr.Column(scale=9, min_width=320):
             says = gr.Markdown("One bad file never stops the others.", elem_classes="report", elem_id="batch-report")
-            table = gr.Dataframe(
-                headers=_HEADS, interactive=False, wrap=True, label="Files", show_label=True,
-                column_widths=["190px", "90px", "80px", "370px"], max_height=560, buttons=[],
-                elem_classes="figures",
-            )  # fmt: skip
-            archive = gr.DownloadButton(_NO_ZIP, variant="primary", interactive=False)
+            table = gr.HTML(words.table(_HEADS, []), elem_classes="stacked")
+            archive = gr.DownloadButton("Download all results", variant="primary", interactive=False)
+        data = gr.JSON(visible=False, label="Table")
     running = start.click(
-        batch.restore, None, [archive, says, table], inputs_kwargs={"pictures": pictures, **drawn.inputs},
+        batch.restore, None, [archive, says, table, data], inputs_kwargs={"pictures": pictures, **drawn.inputs},
         show_progress_on=[table], concurrency_id="compute", api_name="restore_all",
-        api_description="Restore many pictures; the last first result is an archive of all files and recipes.",
+        api_description="Restore many pictures; the first result is, in the end, an archive of all files and recipes.",
     )  # fmt: skip
+    controls.switch(pictures.change, [archive], is_on=False, name="archive_not_ready")
+    controls.switch(running.success, [archive], is_on=True, name="archive_ready")
     stop.click(
         batch.stop, None, says, cancels=[running], queue=False, api_name="stop_all",
         api_description="Stop this session's folder job.",

@@ -22,7 +22,7 @@ from restore.recipe import AUTO
 from restore.runtime import Runtime, Tick
 
 TAB = "compare"
-_HEADS = ["Method", "Time", "Noise", "PSNR", "SSIM"]
+_HEADS = ["Method", "Time", "Noise / 255", "PSNR, dB", "SSIM"]
 _GONE = "The pictures have been cleared away; compare again."
 
 
@@ -62,7 +62,13 @@ class Compare:
                 title = _title(name) if name != AUTO else f"Auto: {_steps(result)}"
                 rows.append(self._row(title, _developed(result.picture), result.seconds, run.folder, index + 1, clean))
             titles = [str(row[0]) for row in rows]
-            return rows, *self.crops(str(run.folder), titles, 50, 50), str(run.folder), titles
+            return (
+                words.table(_HEADS, rows),
+                rows,
+                *self.crops(str(run.folder), titles, 50, 50),
+                str(run.folder),
+                titles,
+            )
 
     def _row(
         self, title: str, image: Image, seconds: float, folder: Path, index: int, clean: shown.Screen | None
@@ -122,17 +128,14 @@ def draw(compare: Compare) -> None:
     with gr.Row():
         with gr.Column(scale=4, min_width=320):
             picture = controls.upload("Picture or raw file")
-            reference = controls.upload("Clean reference of the same size, if there is one")
+            reference = controls.upload("Clean reference, if there is one")
             chosen = gr.CheckboxGroup(choices, value=useful, label="Methods")
             with gr.Row():
                 start = gr.Button("Compare", variant="primary", min_width=140)
                 stop = gr.Button("Stop", min_width=100)
         with gr.Column(scale=9, min_width=320):
-            table = gr.Dataframe(
-                headers=_HEADS, interactive=False, wrap=True, label="Figures: noise of 255, PSNR in dB",
-                show_label=True, buttons=[],
-                column_widths=["190px", "90px", "80px", "80px", "90px"], elem_classes="figures",
-            )  # fmt: skip
+            table = gr.HTML(words.table(_HEADS, []))
+            data = gr.JSON(visible=False, label="Figures: noise of 255, PSNR in dB")
             with gr.Row():
                 across = gr.Slider(0, 100, 50, step=1, label="Crops, left to right", min_width=140)
                 down = gr.Slider(0, 100, 50, step=1, label="Crops, top to bottom", min_width=140)
@@ -145,7 +148,7 @@ def draw(compare: Compare) -> None:
             )  # fmt: skip
     folder, titles = gr.State(""), gr.State([])
     running = start.click(
-        compare.restore, None, [table, gallery, taken, folder, titles],
+        compare.restore, None, [table, data, gallery, taken, folder, titles],
         inputs_kwargs={"picture": picture, "methods": chosen, "reference": reference}, show_progress_on=[gallery],
         concurrency_id="compute", api_name="compare", api_description="Several methods on one picture.",
     )  # fmt: skip

@@ -196,3 +196,17 @@ def told(*files: Path | str | None) -> Iterator[None]:
         if "internal error" in str(error):
             logging.getLogger("restore.page").error("%s", error)
         raise gr.Error(plain(error, *files), title="This did not work", duration=None, print_exception=False) from error
+
+
+def switch(listen: Any, buttons: list[Any], *, is_on: bool, name: str) -> None:
+    """Let buttons be pressed, or not, when something happens; results of events stay plain values for programs."""
+    change = gr.update(interactive=is_on)
+    listen(
+        lambda: change if len(buttons) == 1 else (change,) * len(buttons),
+        None,
+        buttons,
+        queue=False,
+        show_progress="hidden",
+        api_name=name,
+        api_description="Only for the page itself.",
+    )

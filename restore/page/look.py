@@ -61,8 +61,21 @@ CSS = """
 .crop img { object-fit: none !important; image-rendering: pixelated; }
 .crops img { image-rendering: pixelated; }
 .crops .grid-wrap { max-height: none !important; }
-.figures * { font-family: var(--font) !important; }
-.figures td span, .figures th span { word-break: normal !important; overflow-wrap: anywhere; }
+.figures { width: 100%; border-collapse: collapse; font-size: .92rem; }
+.figures, .figures tr { border: 0 !important; }
+.figures th, .figures td { text-align: left; padding: 7px 10px !important; overflow-wrap: anywhere;
+    border: 0 solid var(--block-border-color) !important; border-bottom-width: 1px !important; }
+.figures th { font-weight: 600; color: var(--body-text-color-subdued); white-space: nowrap; }
+.stacked .figures td:nth-child(2), .stacked .figures td:nth-child(3) { white-space: nowrap; }
+@media (max-width: 480px) {
+  .figures th, .figures td { padding: 6px 4px !important; white-space: normal !important; }
+  .figures { font-size: .84rem; }
+  .stacked .figures thead { display: none; }
+  .stacked .figures tr { display: block; padding: 7px 0; }
+  .stacked .figures td { display: inline; padding: 0 6px 0 0 !important; border: 0 !important; }
+  .stacked .figures td:first-child { font-weight: 600; }
+  .stacked .figures td:last-child { display: block; }
+}
 .block.card { border: 1px solid var(--block-border-color); border-radius: 8px; padding: 14px 16px !important;
         background: var(--block-background-fill); max-width: 900px; }
 .card h3 { margin-top: 0; }

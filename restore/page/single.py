@@ -36,7 +36,7 @@ class Single:
     def look(self, request: gr.Request, picture: str | None) -> tuple[Any, ...]:
         """Show a picture as it came, with what is known of it."""
         if not picture:
-            return *_no_files(), _HINT, None, None, ""
+            return None, None, _HINT, None, None, ""
         with self.sessions.running(request.session_hash, TAB) as run:
             return self._looked(run.folder, Path(picture))
 
@@ -47,12 +47,12 @@ class Single:
         except RestoreError as error:
             problem = controls.plain(error, picture)
             gr.Warning(problem, title="This file cannot be used", duration=None)
-            return *_no_files(), f"**This file cannot be used.** {problem}", None, None, ""
+            return None, None, f"**This file cannot be used.** {problem}", None, None, ""
         shown.keep(folder, "before", before)
         shown.keep(folder, "after", before)
         png = str(shown.write_png(folder / "before.png", shown.reduced(before)[0]))
         says = words.looked(read, noise.estimate(read))
-        return *_no_files(), says, (png, png), self.crop(str(folder), 50, 50), str(folder)
+        return None, None, says, (png, png), self.crop(str(folder), 50, 50), str(folder)
 
     def crop(self, folder: str, across: float, down: float) -> tuple[str, str] | None:
         """Cut both pictures at the same place."""
@@ -115,11 +115,9 @@ class Single:
             says.append(f"The slider is reduced by {factor}; the crop below shows every pixel.")
         if reference:
             says.append(_scored(before, after, reference, self.limits))
-        buttons = [
-            gr.update(value=str(path), label=f"{verb} ({_size(path)})", interactive=True)
-            for verb, path in ((f"Download {target.name}", target), ("Its recipe", side.path_of(target)))
-        ]
-        return *buttons, "\n\n".join(says), tuple(pair), self.crop(str(folder), 50, 50), str(folder)
+        names = (target, side.path_of(target))
+        says.append("**Files:** " + ", ".join(f"{path.name} ({_size(path)})" for path in names))
+        return *map(str, names), "\n\n".join(says), tuple(pair), self.crop(str(folder), 50, 50), str(folder)
 
     def stop(self, request: gr.Request) -> Any:
         """Stop this visitor's run before its next tile."""
@@ -138,10 +136,6 @@ def _scored(before: shown.Screen, after: shown.Screen, reference: str, limits: L
 def _size(path: Path) -> str:
     size = path.stat().st_size
     return f"{size / 1e6:.1f} MB" if size > 1e5 else f"{size / 1e3:.1f} kB"
-
-
-def _no_files() -> list[Any]:
-    return [gr.update(value=None, interactive=False, label=label) for label in ("Download the result", "Its recipe")]
 
 
 def draw(single: Single, samples: list[Path]) -> None:
@@ -183,7 +177,8 @@ def draw(single: Single, samples: list[Path]) -> None:
                 down = gr.Slider(0, 100, 50, step=1, label="Crop, top to bottom", min_width=140)
     folder = gr.State("")
     outputs = [result, side_file, report, slider, crop, folder]
-    picture.change(
+    buttons = [result, side_file]
+    looking = picture.change(
         single.look, picture, outputs, concurrency_limit=2, show_progress="minimal", show_progress_on=[slider],
         api_name="look", api_description="Say what a picture is and how noisy.",
     )  # fmt: skip
@@ -192,6 +187,8 @@ def draw(single: Single, samples: list[Path]) -> None:
         single.restore, None, outputs, inputs_kwargs=wires, show_progress_on=[slider], concurrency_id="compute",
         api_name="restore", api_description="Restore one picture; the first two results are the file and its recipe.",
     )  # fmt: skip
+    controls.switch(looking.success, buttons, is_on=False, name="not_ready")
+    controls.switch(running.success, buttons, is_on=True, name="ready")
     stop.click(
         single.stop, None, report, cancels=[running], queue=False,
         api_name="stop", api_description="Stop this session's run.",

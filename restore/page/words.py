@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,17 @@ def scores(before: Scores, after: Scores) -> str:
         if not math.isnan(new)
     ]
     return "**Against the reference:** " + ", ".join(said)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return an HTML table whose rows a narrow screen can stack; file names cannot smuggle markup in.
+
+    >>> table(["A"], [["<b>"]])
+    '<table class="figures"><thead><tr><th>A</th></tr></thead><tbody><tr><td>&lt;b&gt;</td></tr></tbody></table>'
+    """
+    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
+    return f'<table class="figures"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def without_paths(text: str, *paths: Path) -> str:
