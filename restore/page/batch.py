@@ -73,15 +73,11 @@ class Batch:
 def _row(event: Moved | Outcome, row: list[str]) -> list[str]:
     if isinstance(event, Moved):
         return [row[0], "working", "", event.step]
-    if event.status is not Status.DONE:
-        return [
-            row[0],
-            event.status.value,
-            words.duration(event.seconds),
-            words.without_paths(event.error, event.work.source),
-        ]
-    steps = [words.step(report) for report in event.record["reports"]]
-    return [row[0], event.status.value, words.duration(event.seconds), "; ".join(steps) or "developed"]
+    if event.status is Status.DONE:
+        says = "; ".join(words.step(made) for made in event.record["reports"]) or "developed"
+    else:
+        says = words.without_paths(event.error, event.work.source)
+    return [row[0], event.status.value, words.duration(event.seconds), says]
 
 
 def _told(outcomes: list[Outcome], rows: list[list[str]]) -> tuple[str, str, list[list[str]]]:

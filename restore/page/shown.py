@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from restore.picture import Floats, Picture, RawImage
 from restore.raw.develop import develop
 from restore.recipe import Develop
 
-LARGEST = 25_000_000
+LARGEST = 12_000_000
 """Pixels a browser is given at once; larger pictures are shown reduced by a whole factor."""
 CROP = 480
 """Side of the crop at 100 %."""
@@ -81,7 +82,7 @@ def reduced(shown: Screen, largest: int = LARGEST) -> tuple[Screen, int]:
 def write_png(path: Path, shown: Screen) -> Path:
     """Write a PNG whose samples are exactly the screen's; packed for speed, not for size."""
     pixels = shown.pixels[..., 0] if shown.pixels.shape[2] == 1 else shown.pixels
-    Pillow.fromarray(pixels).save(path, "PNG", compress_level=1, icc_profile=shown.icc)
+    Pillow.fromarray(pixels).save(path, "PNG", compress_level=1, compress_type=zlib.Z_RLE, icc_profile=shown.icc)
     return path
 
 
