@@ -34,7 +34,9 @@ Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Picture fi
 Methods = Annotated[
     str | None, typer.Option("--method", "-m", metavar="M[,M2]", help="Methods in order (default: auto).")
 ]
-RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe, or the side file of a result.")]
+RecipeFile = Annotated[
+    Path | None, typer.Option("--recipe", help="A recipe file, the side file of a result, or a preset: night.")
+]
 Knobs = Annotated[list[str] | None, typer.Option("--set", metavar="METHOD.KNOB=VALUE", help="Set a knob.")]
 Strength = Annotated[float | None, typer.Option(min=0, max=1, help="How much of the change is kept (default: 1).")]
 DeviceName = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where networks compute.")]

@@ -139,6 +139,8 @@ class Method:
         Name of its module, and what users type.
     title, summary
         A few words, and a sentence, for people.
+    domain
+        What it works on; None for what it is given, value by value (a mosaic then is one plane ``(1, H, W)``).
     load
         ``load(settings, state, compute)``; ``state`` is None for methods without weights, and in tests, where a
         tiny seeded network must be built. Never touches the disk.
@@ -153,7 +155,7 @@ class Method:
     name: str
     title: str
     summary: str
-    domain: Domain
+    domain: Domain | None
     settings: type[Settings]
     load: Callable[[Any, State | None, Compute], Restorer]
     weights: str | None = None

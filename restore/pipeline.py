@@ -9,18 +9,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from restore import methods, noise, tiling
-from restore.colour import luma
+from restore import choose, methods, noise, tiling
 from restore.errors import MemoryLimitError, RecipeError, ResultError
-from restore.method import Compute, Look, Offer, Role, Scene
+from restore.method import Compute, Role, Scene
 from restore.noise import Noise
 from restore.picture import Domain, Image, Picture, RawImage
 from restore.raw import bayer
@@ -99,36 +97,22 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
     """
     start = time.perf_counter()
     _check_order(picture, recipe)
-    compute = runtime.compute(recipe.precision)
-    rng = np.random.default_rng(recipe.seed)
-    reports: list[StepReport] = []
-    uncertainty: Image | None = None
+    work = _Run(picture, recipe, runtime, runtime.compute(recipe.precision), with_uncertainty)
     for step in recipe.steps:
-        chosen_steps = [step] if step.method != AUTO else _offered(picture, recipe, step.strength)
-        for chosen in chosen_steps:
-            if isinstance(picture, RawImage) and methods.get(chosen.method).domain is Domain.SRGB:
-                picture = _developed(picture, recipe)
-            done = _run_step(picture, chosen, recipe, runtime, compute, rng, with_uncertainty)
-            picture, uncertainty = done.picture, done.uncertainty or uncertainty
-            reports.append(done.report)
-    if isinstance(picture, RawImage) and recipe.develop is not None:
-        picture = _developed(picture, recipe)
-    tiles = {r.tile[0] if r.tile else "off" for r in reports if r.seams is Seams.BLEND}
-    decided = recipe.model_copy(
-        update={
-            "steps": tuple(r.step for r in reports),
-            "precision": next(name for name, dtype in DTYPES.items() if dtype is compute.dtype),
-            "tile": tiles.pop() if len(tiles) == 1 else recipe.tile,
-        }
-    )
-    return Result(picture, decided, tuple(reports), time.perf_counter() - start, uncertainty)
+        if step.method == AUTO:
+            work.choose(step.strength)
+        else:
+            work.do(step)
+    if work.recipe.develop is not None:
+        work.develop()
+    return Result(work.picture, work.decided(), tuple(work.reports), time.perf_counter() - start, work.uncertainty)
 
 
 def _check_order(picture: Picture, recipe: Recipe) -> None:
     """Refuse steps on the mosaic where there is none, before anything is computed."""
     is_mosaic = isinstance(picture, RawImage)
     for step in recipe.steps:
-        if step.method == AUTO:
+        if step.method == AUTO or methods.get(step.method).domain is None:
             continue
         wants_mosaic = methods.get(step.method).domain is Domain.MOSAIC
         if wants_mosaic and not is_mosaic:
@@ -141,89 +125,116 @@ def _check_order(picture: Picture, recipe: Recipe) -> None:
         is_mosaic = wants_mosaic
 
 
-def _developed(raw: RawImage, recipe: Recipe) -> Image:
-    settings = recipe.develop
-    if settings is None:
-        raise RecipeError("this step needs a developed picture, but the recipe keeps the mosaic")
-    return develop(raw, exposure_ev=settings.exposure_ev, white_balance=settings.white_balance)
+class _Run:
+    """One picture on its way through a recipe."""
 
+    def __init__(
+        self, picture: Picture, recipe: Recipe, runtime: Runtime, compute: Compute, with_uncertainty: bool
+    ) -> None:
+        self.picture, self.recipe, self.runtime, self.compute = picture, recipe, runtime, compute
+        self.with_uncertainty = with_uncertainty
+        self.rng = np.random.default_rng(recipe.seed)
+        self.reports: list[StepReport] = []
+        self.uncertainty: Image | None = None
 
-def _offered(picture: Picture, recipe: Recipe, strength: float) -> Iterator[Step]:
-    """Yield the steps that ``auto`` chooses: for a mosaic those on it, else the best of each role."""
-    best: dict[Role, tuple[Offer, str]] = {}
-    level = _noise(picture, recipe)
-    if isinstance(picture, RawImage):
-        look = Look(Domain.MOSAIC, level, float(np.clip(picture.mosaic, 0, 1).mean()), 4)
-    else:
-        look = Look(Domain.SRGB, level, float(luma(picture.pixels).mean()), picture.pixels.shape[2])
-    for name, method in methods.registry().items():
-        can_run = method.domain is look.domain and not (isinstance(picture, RawImage) and not picture.is_bayer)
-        offer = method.offer(look) if can_run and method.role else None
-        if (
-            offer is not None
-            and method.role is not None
-            and offer.score > best.get(method.role, (Offer(-1, ""), ""))[0].score
-        ):
-            best[method.role] = offer, name
-    for role in Role:
-        if role in best:
-            offer, name = best[role]
-            yield Step(method=name, settings=dict(offer.settings), strength=strength, reason=offer.reason)
-    if not best and look.domain is Domain.MOSAIC and recipe.develop is not None:
-        yield from _offered(_developed(picture, recipe), recipe, strength) if isinstance(picture, RawImage) else ()
-    elif not best and recipe.develop is not None:
-        yield Step(method="none", reason=f"noise of {level.sigma * 255:.1f}/255 measured: nothing to do")
+    def develop(self) -> None:
+        """Develop what is still a mosaic."""
+        if isinstance(self.picture, RawImage):
+            settings = self.recipe.develop
+            if settings is None:
+                raise RecipeError("this step needs a developed picture, but the recipe keeps the mosaic")
+            self.picture = develop(self.picture, exposure_ev=settings.exposure_ev, white_balance=settings.white_balance)
 
+    def choose(self, strength: float) -> None:
+        """Run what ``auto`` chooses: on the mosaic first, then on the developed picture."""
+        taken: frozenset[Role] = frozenset()
+        before = len(self.reports)
+        if isinstance(self.picture, RawImage):
+            taken = self._take(strength, taken)
+            if self.recipe.develop is None:
+                return
+            self._develop_exposed()
+        self._take(strength, taken)
+        if len(self.reports) == before:
+            level = self.noise().sigma * 255
+            self.do(Step(method="none", reason=f"no visible noise ({level:.1f}/255 measured): nothing to do"))
 
-def _noise(picture: Picture, recipe: Recipe) -> Noise:
-    if recipe.noise is None:
-        return noise.estimate(picture)
-    return noise.given(recipe.noise, 4 if isinstance(picture, RawImage) else picture.pixels.shape[2])
+    def _take(self, strength: float, taken: frozenset[Role]) -> frozenset[Role]:
+        chosen = choose.steps(self.picture, self.noise(), strength, taken)
+        for _, step in chosen:
+            self.do(step)
+        return taken | {role for role, _ in chosen}
 
+    def _develop_exposed(self) -> None:
+        """Develop; a picture that turns out dark is exposed anew in linear light, where that is still exact."""
+        raw = self.picture
+        self.develop()
+        settings = self.recipe.develop
+        assert isinstance(raw, RawImage)
+        assert isinstance(self.picture, Image)
+        assert settings is not None
+        stops = choose.exposure(raw) if settings.exposure_ev == 0 else 0.0
+        if stops > 0 and choose.wants_light(self.picture, self.noise()):
+            brighter = settings.model_copy(update={"exposure_ev": stops})
+            self.recipe, self.picture = self.recipe.model_copy(update={"develop": brighter}), raw
+            self.develop()
 
-class _Done(NamedTuple):
-    picture: Picture
-    report: StepReport
-    uncertainty: Image | None
+    def noise(self) -> Noise:
+        """Return what is known of the noise now."""
+        if self.recipe.noise is None:
+            return noise.estimate(self.picture)
+        channels = 4 if isinstance(self.picture, RawImage) else self.picture.pixels.shape[2]
+        return noise.given(self.recipe.noise, channels)
 
+    def do(self, step: Step) -> None:
+        """Run one step."""
+        start = time.perf_counter()
+        domain = methods.get(step.method).domain
+        if domain is Domain.SRGB:
+            self.develop()
+        self.runtime.tick(step.method, 0.0)
+        planes = _planes(self.picture, domain)
+        loaded = self.runtime.load(step, self.compute)
+        scene = Scene(
+            planes=planes,
+            domain=self.picture.domain,
+            meta=self.picture.meta,
+            noise=self.noise(),
+            compute=self.compute,
+            rng=self.rng,
+            tile=self._fold_tile(),
+            progress=lambda share: self.runtime.tick(step.method, share / 2),
+        )
+        op = loaded.restorer.prepare(scene)
+        out, tile = _apply_within_memory(op, planes, self.recipe, self.runtime, self.compute, step)
+        if not torch.isfinite(out).all():
+            raise ResultError(f"method {step.method!r} gave values that are not finite; try --precision fp32")
+        if step.strength < 1:
+            out = torch.lerp(planes, out, step.strength)
+        if self.with_uncertainty and op.deviation is not None and isinstance(self.picture, Image):
+            again = replace(op, run=op.deviation)
+            spread, _ = _apply_within_memory(again, planes, self.recipe, self.runtime, self.compute, step)
+            pixels = spread.mul_(step.strength).numpy().transpose(1, 2, 0)
+            self.uncertainty = replace(self.picture, pixels=pixels, alpha=None)
+        self.picture = _with_planes(self.picture, out)
+        seconds = time.perf_counter() - start
+        self.reports.append(StepReport(step, scene.noise, op.seams, tile, loaded.sha256, seconds, scene.report))
 
-def _run_step(
-    picture: Picture,
-    step: Step,
-    recipe: Recipe,
-    runtime: Runtime,
-    compute: Compute,
-    rng: np.random.Generator,
-    with_uncertainty: bool,
-) -> _Done:
-    start = time.perf_counter()
-    runtime.tick(step.method, 0.0)
-    planes = _planes(picture)
-    loaded = runtime.load(step, compute)
-    level = _noise(picture, recipe)
-    scene = Scene(
-        planes=planes,
-        domain=picture.domain,
-        meta=picture.meta,
-        noise=level,
-        compute=compute,
-        rng=rng,
-        tile=recipe.tile if isinstance(recipe.tile, int) else (None if recipe.tile == "off" else 1024),
-        progress=lambda share: runtime.tick(step.method, share / 2),
-    )
-    op = loaded.restorer.prepare(scene)
-    out, tile = _apply_within_memory(op, planes, recipe, runtime, compute, step)
-    if not torch.isfinite(out).all():
-        raise ResultError(f"method {step.method!r} gave values that are not finite; try --precision fp32")
-    if step.strength < 1:
-        out = torch.lerp(planes, out, step.strength)
-    seconds = time.perf_counter() - start
-    report = StepReport(step, level, op.seams, tile, loaded.sha256, seconds, scene.report)
-    deviation = None
-    if with_uncertainty and op.deviation is not None and isinstance(picture, Image):
-        spread, _ = _apply_within_memory(replace(op, run=op.deviation), planes, recipe, runtime, compute, step)
-        deviation = replace(picture, pixels=spread.mul_(step.strength).numpy().transpose(1, 2, 0), alpha=None)
-    return _Done(_with_planes(picture, out), report, deviation)
+    def _fold_tile(self) -> int | None:
+        if isinstance(self.recipe.tile, int):
+            return self.recipe.tile
+        return None if self.recipe.tile == "off" else 1024
+
+    def decided(self) -> Recipe:
+        """Return the recipe with everything that was chosen on the way."""
+        tiles = {r.tile[0] if r.tile else "off" for r in self.reports if r.seams is Seams.BLEND}
+        return self.recipe.model_copy(
+            update={
+                "steps": tuple(r.step for r in self.reports),
+                "precision": next(name for name, dtype in DTYPES.items() if dtype is self.compute.dtype),
+                "tile": tiles.pop() if len(tiles) == 1 else self.recipe.tile,
+            }
+        )
 
 
 def _apply_within_memory(
@@ -253,19 +264,21 @@ def _apply_within_memory(
             return out, tile
 
 
-def _planes(picture: Picture) -> Tensor:
+def _planes(picture: Picture, domain: Domain | None) -> Tensor:
     """Return float32 ``(C, H, W)``, a copy."""
-    if isinstance(picture, RawImage):
-        if not picture.is_bayer:
-            raise RecipeError(
-                "this sensor's pattern is not a 2x2 Bayer mosaic; use methods that work after development"
-            )
-        return torch.from_numpy(np.ascontiguousarray(bayer.pack(picture.mosaic, picture.cfa)))
-    return torch.from_numpy(np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)).copy())
+    if isinstance(picture, Image):
+        return torch.from_numpy(np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)).copy())
+    if domain is None:
+        return torch.from_numpy(picture.mosaic[None].copy())
+    if not picture.is_bayer:
+        raise RecipeError("this sensor's pattern is not a 2x2 Bayer mosaic; use methods that work after development")
+    return torch.from_numpy(np.ascontiguousarray(bayer.pack(picture.mosaic, picture.cfa)))
 
 
 def _with_planes(picture: Picture, planes: Tensor) -> Picture:
     """Return the picture with other pixels, everything else kept."""
-    if isinstance(picture, RawImage):
-        return replace(picture, mosaic=bayer.unpack(planes.numpy(), picture.cfa, picture.size))
-    return replace(picture, pixels=planes.numpy().transpose(1, 2, 0))
+    values = planes.numpy()
+    if isinstance(picture, Image):
+        return replace(picture, pixels=values.transpose(1, 2, 0))
+    mosaic = values[0] if len(values) == 1 else bayer.unpack(values, picture.cfa, picture.size)
+    return replace(picture, mosaic=mosaic)

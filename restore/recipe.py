@@ -124,12 +124,14 @@ class Recipe(_Frozen):
     def load(cls, path: Path | str) -> Self:
         """Read a recipe from TOML or JSON, or out of the side file that a run left beside its result.
 
+        The name of a preset (see :func:`presets`) stands for its file.
+
         Raises
         ------
         RecipeError
             The file cannot be read, or says something that no method knows.
         """
-        path = Path(path)
+        path = presets().get(str(path), Path(path))
         try:
             text = path.read_text(encoding="utf-8")
             table = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
@@ -141,6 +143,15 @@ class Recipe(_Frozen):
             return cls.make(**table.get("recipe", table))
         except RecipeError as error:
             raise RecipeError(f"{path}: {error}") from error
+
+
+def presets() -> dict[str, Path]:
+    """Return the recipes that come with the package, by name.
+
+    >>> sorted(presets())
+    ['night']
+    """
+    return {path.stem: path for path in (Path(__file__).parent / "presets").glob("*.toml")}
 
 
 def _plain(error: ValidationError) -> str:

@@ -154,7 +154,7 @@ def apply(
     windows = plan(planes, tile=size, halo=op.halo, multiple=op.multiple)
     is_blended = op.seams is Seams.BLEND and len(windows) > 1
     out = torch.zeros_like(planes, device="cpu") if is_blended else torch.empty_like(planes, device="cpu")
-    fade_rows, fade_columns = (_fades([w[axis] for w in windows]) for axis in (0, 1))
+    fade_rows, fade_columns = (_fades([w[axis] for w in windows]) if is_blended else {} for axis in (0, 1))
     for done, (rows, columns) in enumerate(windows, 1):
         source = cut(planes, rows, columns).to(device)
         with torch.inference_mode():
@@ -209,9 +209,8 @@ def fold(planes: Tensor, measure: Callable[[Tensor], Tensor], *, tile: Size, hal
     Tensor
         float64 ``(F,)``: the sums over all pixels.
     """
+    total = torch.zeros(1, dtype=torch.float64)
     with torch.inference_mode():
-        sums = [
-            measure(tile_)[:, rows, columns].double().sum((1, 2))
-            for tile_, (rows, columns) in tiles(planes, tile=tile, halo=halo)
-        ]
-    return torch.stack(sums).sum(0)
+        for tile_, (rows, columns) in tiles(planes, tile=tile, halo=halo):
+            total = total + measure(tile_)[:, rows, columns].sum((1, 2), dtype=torch.float64).cpu()
+    return total.clone()

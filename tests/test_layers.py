@@ -12,11 +12,18 @@ RANKS = {
     "noise": 2, "degrade": 2, "raw": 2, "metrics": 2, "weights": 2, "weight_import": 2, "files": 2, "objectives": 2,
     "method": 3,
     "methods": 4,
-    "recipe": 5, "runtime": 5, "pipeline": 5,
+    "recipe": 5, "runtime": 5, "choose": 5, "pipeline": 5,
     "arrays": 6, "restore": 6, "jobs": 6,
     "train": 7, "cli": 7, "page": 7, "app": 8, "__main__": 8,
 }  # fmt: skip
-ALLOWED_SIBLINGS = {("runtime", "recipe"), ("pipeline", "recipe"), ("pipeline", "runtime"), ("restore", "arrays")}
+ALLOWED_SIBLINGS = {
+    ("runtime", "recipe"),
+    ("pipeline", "recipe"),
+    ("pipeline", "runtime"),
+    ("choose", "recipe"),
+    ("pipeline", "choose"),
+    ("restore", "arrays"),
+}
 
 
 def unit(module: str) -> str:

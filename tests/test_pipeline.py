@@ -82,7 +82,7 @@ def test_the_decided_recipe_gives_the_same_pixels() -> None:
 def test_auto_says_why() -> None:
     report = run(photo(0.1), recipe(Step(method="auto")), Runtime()).reports[0]
     assert "noise" in report.step.reason
-    quiet = run(photo(0.0), recipe(Step(method="auto")), Runtime())
+    quiet = run(Image(np.full((64, 64, 3), 0.5, np.float32)), recipe(Step(method="auto")), Runtime())
     assert [step.method for step in quiet.recipe.steps] == ["none"]
     assert "nothing to do" in quiet.reports[0].step.reason
 
@@ -107,7 +107,14 @@ def test_a_mosaic_is_kept_when_nothing_develops_it() -> None:
     raw = mosaic()
     assert run(raw, recipe(develop=None), Runtime()).picture is raw
     with pytest.raises(RecipeError, match="needs a developed picture"):
-        run(raw, recipe(Step(method="none"), develop=None), Runtime())
+        run(raw, recipe(Step(method="wavelet"), develop=None), Runtime())
+
+
+def test_none_takes_any_mosaic() -> None:
+    for cfa in (((0, 1), (1, 2)), tuple((1, 0, 1, 2, 1, 1) for _ in range(6))):
+        raw = mosaic(cfa)
+        kept = run(raw, recipe(Step(method="none"), develop=None), Runtime()).picture
+        assert np.array_equal(kept.mosaic, raw.mosaic)
 
 
 def test_values_that_are_not_finite_are_refused(planted) -> None:
@@ -129,8 +136,8 @@ def test_smaller_tiles_when_memory_runs_out(planted) -> None:
     image = photo()
     result = run(image, recipe(Step(method="planted")), Runtime())
     assert np.array_equal(result.picture.pixels, image.pixels * 2)
-    assert result.reports[0].tile == (48, 64)
-    assert seen[0] == (3, 96, 128)
+    assert result.reports[0].tile == (48, 32)
+    assert [shape[1:] for shape in seen[:4]] == [(96, 128), (96, 64), (48, 64), (48, 32)]
 
 
 def test_memory_that_never_suffices(planted) -> None:
@@ -161,6 +168,9 @@ def test_uncertainty_where_a_method_knows_it(planted) -> None:
     result = run(photo(), recipe(Step(method="planted", strength=0.5)), Runtime(), with_uncertainty=True)
     assert result.uncertainty is not None
     assert np.all(result.uncertainty.pixels == 0.125)
+
+
+def test_no_uncertainty_where_no_method_knows_it() -> None:
     assert pipeline.run(photo(), recipe(Step(method="none")), Runtime(), with_uncertainty=True).uncertainty is None
 
 
@@ -171,3 +181,15 @@ def test_alpha_and_orientation_travel() -> None:
     result = run(image, recipe(Step(method="wavelet"), noise=0.1), Runtime()).picture
     assert np.array_equal(result.alpha, alpha)
     assert result.meta == image.meta
+
+
+def test_auto_exposes_a_dark_raw_in_linear_light() -> None:
+    raw = mosaic()
+    dark = replace(raw, mosaic=raw.mosaic * np.float32(0.01))
+    result = run(dark, recipe(Step(method="auto")), Runtime())
+    assert result.recipe.develop.exposure_ev == pytest.approx(np.log2(0.18 / 0.005), abs=0.2)
+    assert result.picture.pixels.mean() > 0.3
+    again = run(dark, result.recipe, Runtime())
+    assert np.array_equal(again.picture.pixels, result.picture.pixels)
+    bright = run(raw, recipe(Step(method="auto")), Runtime())
+    assert bright.recipe.develop.exposure_ev == 0

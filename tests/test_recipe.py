@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from restore.errors import RecipeError
-from restore.recipe import Recipe, Step
+from restore.recipe import Recipe, Step, presets
 
 
 def test_round_trip_through_json_and_toml(tmp_path: Path) -> None:
@@ -47,3 +47,9 @@ def test_unreadable_file_is_named(tmp_path: Path) -> None:
     for path in (broken, tmp_path / "missing.json"):
         with pytest.raises(RecipeError, match=path.name):
             Recipe.load(path)
+
+
+def test_presets_are_recipes() -> None:
+    assert "night" in presets()
+    for name in presets():
+        assert Recipe.load(name).steps

@@ -75,10 +75,11 @@ def test_too_small_a_halo_is_seen() -> None:
     assert (apply(op, planes, tile=16) - apply(op, planes)).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("halo", [12, 60])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 200), (1, 200, 3), (3, 97, 131)])
-def test_blend_of_the_identity_is_the_identity(shape: tuple[int, int, int]) -> None:
+def test_blend_of_the_identity_is_the_identity(shape: tuple[int, int, int], halo: int) -> None:
     planes = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    op = TileOp(lambda t: t, halo=12, multiple=4, seams=Seams.BLEND)
+    op = TileOp(lambda t: t, halo=halo, multiple=4, seams=Seams.BLEND)
     assert (apply(op, planes, tile=32) - planes).abs().max() <= 1e-6
 
 

@@ -41,8 +41,8 @@ def _demosaic(mosaic: Floats, code: int) -> Floats:
 def _in_camera_smoothing(noise: Floats, rng: np.random.Generator) -> Floats:
     """Blur noise as in-camera noise reduction does: luma a little, chroma more."""
     grey = noise.mean(-1, keepdims=True)
-    fine = cv2.GaussianBlur(grey, (0, 0), rng.uniform(0.3, 0.8))[..., None]
-    chroma = cv2.GaussianBlur(noise - grey, (0, 0), rng.uniform(0.4, 2.0))
+    fine = cv2.GaussianBlur(grey, (0, 0), rng.uniform(0.3, 1.2))[..., None]
+    chroma = cv2.GaussianBlur(noise - grey, (0, 0), rng.uniform(0.4, 3.0))
     return np.asarray(fine + chroma, np.float32)
 
 
@@ -83,7 +83,7 @@ def camera(clean: Floats, rng: np.random.Generator) -> Pair:
         return encoded * encoded * (3 - 2 * encoded) if is_toned else encoded
 
     noisy, target = develop(mosaic + noise.astype(np.float32)), develop(mosaic)
-    if rng.random() < 0.35:
+    if rng.random() < 0.5:
         noisy = target + _in_camera_smoothing(noisy - target, rng)
     if rng.random() < 0.2:
         size = tuple(int(s * rng.uniform(0.5, 0.9)) // 2 * 2 for s in clean.shape[1::-1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import mmap
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,13 +34,8 @@ _MAGIC = {
     b"BM": "bmp",
     b"\xff\x0a": "jxl",
     b"\0\0\0\x0cJXL \r\n\x87\n": "jxl",
-    b"IIRO": "raw",
-    b"IIRS": "raw",
-    b"MMOR": "raw",
-    b"IIU\0": "raw",
-    b"FUJIFILMCCD-RAW": "raw",
-    b"FOVb": "raw",
-    b"\0MRM": "raw",
+    **dict.fromkeys((b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM"), "raw"),
+    **dict.fromkeys((b"IIII", b"MMMM", b"NOKIARAW", b"DSC-Image", b"ARRI", b"qktk", b"qktn"), "raw"),
 }
 _FOREIGN = {
     b"GIF8": "a GIF animation",
@@ -56,7 +50,6 @@ _FOREIGN = {
 }
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-_DNG_VERSION, _PHOTOMETRIC, _COMPRESSION, _SUB_IFDS = 50706, 262, 259, 330
 _SENSOR_COLOURS = {32803, 34892}
 _SENSOR_CODECS = {32767, 32769, 32770, 34713, 65000, 65535}
 
@@ -158,7 +151,8 @@ def kind_of(path: Path, view: ifd.Buffer) -> str:
     if head[4:8] == b"ftyp":
         return _brand(path, head)
     if head[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}:
-        return "raw" if head[8:10] == b"CR" or _has_sensor(view) else "tiff"
+        is_raw = head[8:10] == b"CR" or head[8:12] == b"IIII" or any(map(_has_sensor, ifd.directories(view)))
+        return "raw" if is_raw else "tiff"
     for magic, name in _MAGIC.items():
         if head.startswith(magic):
             return name
@@ -181,27 +175,10 @@ def _brand(path: Path, head: bytes) -> str:
     raise UnsupportedError(path, f"is a media file of brand {head[8:12]!r}, not a still picture")
 
 
-def _has_sensor(view: ifd.Buffer) -> bool:
-    """Whether a TIFF file holds a camera's sensor data in one of its directories."""
-    try:
-        how, first = ifd.layout(view)
-        todo, seen = [first], set[int]()
-        while todo and len(seen) < 32:
-            at = todo.pop()
-            if at in seen or not at:
-                continue
-            seen.add(at)
-            tags, following = ifd.directory(view, how, at)
-            todo.append(following)
-            if _SUB_IFDS in tags:
-                todo += [int(value) for value in ifd.values(tags[_SUB_IFDS], how)[:8]]
-            colour = ifd.values(tags[_PHOTOMETRIC], how)[0] if _PHOTOMETRIC in tags else 0
-            codec = ifd.values(tags[_COMPRESSION], how)[0] if _COMPRESSION in tags else 1
-            if _DNG_VERSION in tags or colour in _SENSOR_COLOURS or codec in _SENSOR_CODECS:
-                return True
-    except (ValueError, TypeError, struct.error):
-        return False
-    return False
+def _has_sensor(tags: ifd.Entries) -> bool:
+    """Whether a directory of a TIFF file describes a camera's sensor data."""
+    colour, codec = ifd.numbers(tags, ifd.PHOTOMETRIC)[:1], ifd.numbers(tags, ifd.CODEC)[:1]
+    return ifd.DNG_VERSION in tags or bool(_SENSOR_COLOURS.intersection(colour) or _SENSOR_CODECS.intersection(codec))
 
 
 def suffix(container: str) -> str:

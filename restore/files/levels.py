@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.errors import UnsupportedError
-from restore.files import tags as ifd
+from restore.files import ifd
 from restore.picture import Floats, RawImage
 
 XYZ_OF_SRGB = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 """Linear sRGB to XYZ under D65, with the digits LibRaw uses."""
 
-_BLACK_REPEAT, _BLACK, _ACTIVE_AREA, _KODAK_MATRIX = 50713, 50714, 50829, 37400
+_KODAK_MATRIX = 37400
 _BLACK_DELTAS = {50715, 50716}
 Cfa = tuple[tuple[int, ...], ...]
 Black = tuple[tuple[float, ...], ...]
@@ -50,8 +50,8 @@ class SensorRecord:
     white: float
     white_balance: tuple[float, float, float]
     daylight: tuple[float, float, float]
-    tags: ifd.Tags = field(default_factory=dict)
-    raw_tags: ifd.Tags = field(default_factory=dict)
+    tags: ifd.Entries = field(default_factory=dict)
+    raw_tags: ifd.Entries = field(default_factory=dict)
 
 
 def scaled(values: NDArray[np.uint16], black: Black, white: float) -> Floats:
@@ -84,7 +84,7 @@ def sensor_values(raw: RawImage) -> NDArray[np.uint16]:
     return values
 
 
-def pattern(raw: Any, path: Path, raw_tags: ifd.Tags) -> tuple[Cfa, Black]:
+def pattern(raw: Any, path: Path, raw_tags: ifd.Entries) -> tuple[Cfa, Black]:
     """Colour and black level of each site of the pattern, from the visible area's top left pixel.
 
     Raises
@@ -112,16 +112,16 @@ def _is_known(cfa: Cfa) -> bool:
     return len(cfa) == 6 and {0, 1, 2} == set(colours)
 
 
-def _black_of_dng(raw_tags: ifd.Tags, black: Black, top: int, left: int) -> Black:
+def _black_of_dng(raw_tags: ifd.Entries, black: Black, top: int, left: int) -> Black:
     """Black of each site by a DNG's own tag, where LibRaw's is not enough.
 
     rawpy has no more than one level a colour, which is too few for 6x6; and where LibRaw moves the visible
     area by a pixel against the active area (it makes odd Bayer margins even), it forgets to move the levels.
     """
-    area = ifd.numbers(raw_tags.get(_ACTIVE_AREA, (ifd.LONG, b""))) or (0, 0)
-    repeat = [int(side) for side in ifd.numbers(raw_tags.get(_BLACK_REPEAT, (ifd.SHORT, b"")))] or [1, 1]
-    levels = ifd.numbers(raw_tags.get(_BLACK, (ifd.LONG, b"")))
-    period, shift = len(black), (int(area[0]) - top, int(area[1]) - left)
+    area = (*ifd.integers(raw_tags, ifd.ACTIVE_AREA), 0, 0)
+    repeat = ifd.integers(raw_tags, ifd.BLACK_REPEAT) or (1, 1)
+    levels = ifd.numbers(raw_tags, ifd.BLACK)
+    period, shift = len(black), (area[0] - top, area[1] - left)
     is_enough = period == 2 and shift == (0, 0)
     if is_enough or _BLACK_DELTAS & raw_tags.keys() or len(levels) != math.prod(repeat):
         return black
@@ -151,14 +151,14 @@ def gains_of(*candidates: list[float]) -> tuple[float, float, float]:
     return 1.0, 1.0, 1.0
 
 
-def camera_to_srgb(raw: Any, raw_tags: ifd.Tags) -> Floats:
+def camera_to_srgb(raw: Any, raw_tags: ifd.Entries) -> Floats:
     """Matrix from white-balanced camera RGB to linear sRGB, identity if the camera is unknown.
 
     LibRaw's own conversion (from the file or its tables) if it has one, or that of a Kodak file, which rawpy
     does not pass on; else from LibRaw's XYZ-to-camera matrix in dcraw's way: through sRGB's primaries, rows
     normalised so that white stays white, inverted.
     """
-    kodak = np.array(ifd.numbers(raw_tags.get(_KODAK_MATRIX, (ifd.SRATIONAL, b""))))
+    kodak = np.array(ifd.numbers(raw_tags, _KODAK_MATRIX))
     own = np.asarray(raw.color_matrix, np.float64)[:, :3]
     own = kodak.reshape(3, 4)[:, 1:] if not own.any() and kodak.size == 12 else own
     if _is_usable(own):

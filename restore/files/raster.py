@@ -35,7 +35,7 @@ from restore.files.png import read_png, write_png
 from restore.files.through_pillow import read_avif, read_jpeg, read_webp, write_avif, write_jpeg, write_webp
 from restore.files.tiff import read_tiff, read_tiff_stack
 from restore.files.tiff_writer import fits_half, write_tiff
-from restore.picture import Image, Picture, RawImage
+from restore.picture import Floats, Image, Picture, RawImage
 
 _READERS: dict[str, Callable[[Path, ifd.Buffer, Limits], Image]] = {
     "jpeg": read_jpeg,
@@ -147,7 +147,7 @@ def write(
     path
         Where to; without a suffix the format's is added.
     picture
-        What to write. A `RawImage` becomes a DNG.
+        What to write. A `RawImage` becomes a DNG; an `Image` may become a linear one.
     format
         ``"jpeg"``, ``"png"``, ``"tiff"``, ``"webp"``, ``"bmp"``, ``"avif"``, ``"jxl"`` or ``"dng"``;
         by default what the path's suffix says, else what the source was.
@@ -170,9 +170,13 @@ def write(
     container = target_format(path, format, source)
     path = path if path.suffix else path.with_name(path.name + suffix(container))
     if container == "dng":
-        from restore.files.dng import write_dng
+        from restore.files.dng import write_dng, write_linear_dng
 
-        write_dng(path, picture, preview=preview)
+        if isinstance(picture, RawImage):
+            _check_finite(path, picture.mosaic)
+            write_dng(path, picture, preview=preview)
+        else:
+            write_linear_dng(path, _prepared(path, container, picture, quality))
         return path
     if isinstance(picture, RawImage):
         raise WriteError(path, f"a mosaic cannot be written as {container}; develop it first, or choose dng")
@@ -220,23 +224,28 @@ def _depth(path: Path, container: str, image: Image, bits: int | None) -> tuple[
     return (16 if wants_16 and 16 in possible else 8), False
 
 
+def _check_finite(path: Path, values: Floats) -> None:
+    if not np.isfinite([values.min(), values.max()]).all():
+        raise ResultError(f"{path}: the picture has NaN or infinite samples; this is a fault of the step before")
+
+
 def _prepared(path: Path, container: str, image: Image, quality: int | None) -> Image:
     """Check that the format can hold the picture, and bring its EXIF block in line with the record."""
     if image.pixels.size == 0:
         raise WriteError(path, "a picture without pixels cannot be written")
-    if not np.isfinite([image.pixels.min(), image.pixels.max()]).all():
-        raise ResultError(f"{path}: the picture has NaN or infinite samples; this is a fault of the step before")
+    _check_finite(path, image.pixels)
     if quality is not None and not 1 <= quality <= 100:
         raise WriteError(path, f"quality {quality} is outside 1...100")
     if max(image.size) > _LARGEST_SIDE.get(container, 1 << 30):
         raise WriteError(path, f"{container} cannot hold {image.size[1]} x {image.size[0]} pixels; choose PNG or TIFF")
-    if container == "jpeg" and image.alpha is not None:
-        raise WriteError(path, "JPEG cannot hold transparency; choose PNG, WebP, AVIF or TIFF, or remove the alpha")
+    if container in ("jpeg", "dng") and image.alpha is not None:
+        raise WriteError(
+            path, f"{container.upper()} cannot hold transparency; choose PNG, WebP, AVIF or TIFF, or remove the alpha"
+        )
     if container in _IS_UPRIGHT:
         image = image.upright()
     meta = image.meta
     exif = exif_with_orientation(meta.exif, meta.orientation)
     if container in _HAS_NO_DPI and meta.dpi and exif is None:
-        how = ifd.Layout()
-        exif = how.header(8) + ifd.pack(resolution_tags(meta.dpi, how), how, 8)
+        exif = ifd.block(resolution_tags(meta.dpi))
     return replace(image, meta=replace(meta, exif=exif))

@@ -13,61 +13,17 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from restore.colour import linear_to_srgb
-from restore.errors import ReadError, TooLargeError, UnsupportedError
-from restore.files import tags as ifd
+from restore.errors import FileError, ReadError, TooLargeError, UnsupportedError
+from restore.files import ifd
+from restore.files.container import Limits, kind_of, opened
 from restore.files.levels import SensorRecord, camera_to_srgb, gains_of, pattern, scaled, white_level
+from restore.files.metadata import described, exif_body, exif_tree, meta_from
 from restore.picture import Image, Meta, Picture, RawImage
 
 _ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}
 """LibRaw's flip to EXIF orientation."""
 
-_TIFF_LIKE = (b"II*\0", b"MM\0*", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
-_MAGICS = {
-    0: (
-        b"FUJIFILMCCD-RAW",
-        b"FOVb",
-        b"\0MRM",
-        b"IIII",
-        b"MMMM",
-        b"NOKIARAW",
-        b"DSC-Image",
-        b"ARRI",
-        b"qktk",
-        b"qktn",
-    ),
-    4: (b"ftypcrx ",),
-    6: (b"HEAPCCDR",),
-}
-_CFA, _LINEAR_RAW, _PHOTOMETRIC, _WIDTH, _DNG_VERSION = 32803, 34892, 262, 256, 50706
-_NONE = (ifd.SHORT, b"")
-_HEAD = 64
-
-
-def is_raw(path: Path) -> bool:
-    """Tell by content whether a file is a raw file with a header; a file that cannot be opened is not.
-
-    A TIFF counts if it is a DNG or holds a colour filter array.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-            if not _has_raw_magic(head) or head[:4] not in _TIFF_LIKE[:2]:
-                return _has_raw_magic(head)
-            if head[8:10] == b"CR" or head[8:12] == b"IIII":
-                return True
-            return any(_holds_sensor_data(tags) for tags in ifd.read_ifds(file))
-    except OSError:
-        return False
-
-
-def _has_raw_magic(head: bytes) -> bool:
-    """Whether a file's first bytes are those of a container that raw files use."""
-    return head[:4] in _TIFF_LIKE or any(head[at:].startswith(magics) for at, magics in _MAGICS.items())
-
-
-def _holds_sensor_data(tags: ifd.Tags) -> bool:
-    photometric = ifd.numbers(tags.get(_PHOTOMETRIC, _NONE))
-    return _DNG_VERSION in tags or photometric in ((_CFA,), (_LINEAR_RAW,))
+_CFA = 32803
 
 
 def read_raw(path: Path, *, max_pixels: int = 400_000_000) -> Picture:
@@ -85,27 +41,16 @@ def read_raw(path: Path, *, max_pixels: int = 400_000_000) -> Picture:
     TooLargeError
         The sensor has more than ``max_pixels``, or decoding does not fit into memory.
     """
+    limits = Limits(max_pixels, max_bytes=1 << 62)
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-    except OSError as error:
-        raise ReadError(path, f"cannot be opened ({error.strerror})") from error
-    if not head:
-        raise ReadError(path, "the file is empty; copy it again from the card")
-    if not _has_raw_magic(head):
-        raise UnsupportedError(
-            path,
-            "no raw header found: a headerless sensor dump does not say its size, pattern or levels, and they"
-            " are not guessed; convert it to DNG",
-        )
-    try:
-        with rawpy.imread(str(path)) as raw:
-            sizes = raw.sizes
-            if sizes.raw_height * sizes.raw_width > max_pixels:
-                found = f"{sizes.raw_width}x{sizes.raw_height} pixels"
-                raise TooLargeError(path, f"{found} are more than the limit of {max_pixels}; raise max_pixels")
-            raw.unpack()
-            return _picture(raw, path)
+        with opened(path, limits) as view:
+            _check_header(path, view)
+            with rawpy.imread(str(path)) as raw:
+                limits.check(path, raw.sizes.raw_width, raw.sizes.raw_height)
+                raw.unpack()
+                return _picture(raw, path, view)
+    except UnicodeEncodeError as error:
+        raise ReadError(path, "its name is not valid text, which LibRaw needs; rename it") from error
     except rawpy.LibRawFileUnsupportedError as error:
         raise UnsupportedError(path, "LibRaw does not know this format or camera; convert it to DNG") from error
     except (rawpy.LibRawTooBigError, rawpy.LibRawUnsufficientMemoryError, MemoryError) as error:
@@ -116,16 +61,33 @@ def read_raw(path: Path, *, max_pixels: int = 400_000_000) -> Picture:
         raise ReadError(path, f"truncated or damaged raw data ({_said(error)}); copy it again") from error
 
 
+def _check_header(path: Path, view: ifd.Buffer) -> None:
+    """Refuse what does not begin like a raw file, or like a TIFF, which may be one that LibRaw alone knows."""
+    try:
+        is_known = kind_of(path, view) in ("raw", "tiff")
+    except FileError:
+        is_known = False
+    if not is_known:
+        raise UnsupportedError(
+            path,
+            "no raw header found: a headerless sensor dump does not say its size, pattern or levels, and they"
+            " are not guessed; convert it to DNG",
+        )
+
+
 def _said(error: Exception) -> str:
     """LibRaw's words: its errors carry bytes."""
     words = error.args[0] if error.args else ""
     return words.decode() if isinstance(words, bytes) else str(words)
 
 
-def _picture(raw: Any, path: Path) -> Picture:
+def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
     """Turn what LibRaw unpacked into a picture."""
-    first, raw_tags, exif = _tags(raw, path)
-    meta = _meta(raw, path, exif, first)
+    ifds = [*ifd.directories(view)]
+    first = ifds[0] if ifds else {}
+    mosaics = [tags for tags in ifds if ifd.numbers(tags, ifd.PHOTOMETRIC) == (_CFA,)]
+    raw_tags = max(mosaics, key=lambda tags: ifd.numbers(tags, ifd.WIDTH), default={})
+    meta = _meta(raw, path, shot(view) or ({} if first else _shot_of_thumbnail(raw)), first)
     if raw.raw_type == rawpy.RawType.Stack:
         return _developed(raw, path, meta)
     if raw.raw_image is None:
@@ -146,8 +108,8 @@ def _picture(raw: Any, path: Path) -> Picture:
         white=white,
         white_balance=gains_of(raw.camera_whitebalance, raw.daylight_whitebalance),
         daylight=gains_of(raw.daylight_whitebalance),
-        tags=first if _DNG_VERSION in first else {},
-        raw_tags=raw_tags if _DNG_VERSION in first else {},
+        tags=first if ifd.DNG_VERSION in first else {},
+        raw_tags=raw_tags if ifd.DNG_VERSION in first else {},
     )
     record.values.flags.writeable = False
     return RawImage(
@@ -186,48 +148,41 @@ def _grey(raw: Any, path: Path, meta: Meta) -> Image:
     return Image(linear_to_srgb(scaled(values, ((black,),), white_level(raw)))[..., None], meta=meta)
 
 
-def _tags(raw: Any, path: Path) -> tuple[ifd.Tags, ifd.Tags, tuple[ifd.Tags, ifd.Tags, ifd.Tags]]:
-    """First directory, the raw data's directory, and description/EXIF/GPS of the file or its thumbnail."""
-    with path.open("rb") as file:
-        ifds = ifd.read_ifds(file)
-        if ifds:
-            mosaics = [tags for tags in ifds if ifd.numbers(tags.get(_PHOTOMETRIC, _NONE)) == (_CFA,)]
-            largest = max(mosaics, key=lambda tags: ifd.numbers(tags.get(_WIDTH, _NONE)), default={})
-            return ifds[0], largest, ifd.describe(file)
-        exif = ifd.describe(file)
-    if exif[0]:
-        return {}, {}, exif
+def shot(view: ifd.Buffer) -> ifd.Tree:
+    """Return the description, EXIF and GPS tags of a TIFF-like file or a Canon CR3; none of any other."""
+    if view[4:12] != b"ftypcrx ":
+        return described(exif_tree(view)[0])
+    head = bytes(view[: 1 << 16])  # three boxes near its beginning, each a TIFF block of one directory
+    about, photo, gps = (exif_tree(head.partition(name)[2])[0] for name in (b"CMT1", b"CMT2", b"CMT4"))
+    return described(about | ({ifd.EXIF: photo} if photo else {}) | ({ifd.GPS: gps} if gps else {}))
+
+
+def _shot_of_thumbnail(raw: Any) -> ifd.Tree:
+    """Return the same tags of the embedded JPEG."""
     try:
         jpeg = raw.extract_thumb().data
         block = Pillow.open(io.BytesIO(jpeg)).info.get("exif", b"") if isinstance(jpeg, bytes) else b""
     except (rawpy.LibRawError, UnidentifiedImageError):
         block = b""
-    return {}, {}, ifd.read_exif(block.removeprefix(b"Exif\0\0"))
+    return described(exif_tree(exif_body(block))[0])
 
 
-def _meta(raw: Any, path: Path, exif: tuple[ifd.Tags, ifd.Tags, ifd.Tags], first: ifd.Tags) -> Meta:
+def _meta(raw: Any, path: Path, tags: ifd.Tree, first: ifd.Entries) -> Meta:
     """Collect what the file says about the shot; LibRaw's reading where it has one."""
-    about, photo, gps = exif
-    other, lens = raw.other, raw.lens
-    if lens.model and 42036 not in photo:
-        photo = {**photo, 42036: ifd.ascii_tag(lens.model)}
-    maker, model = ifd.text(about, 271), ifd.text(about, 272)
-    name = model if model.startswith(maker.split(" ")[0]) else f"{maker} {model}"
-    return Meta(
-        source=path,
-        format="raw",
+    other, lens, photo = raw.other, raw.lens.model, ifd.branch(tags, ifd.EXIF)
+    if lens and ifd.LENS not in photo:
+        photo[ifd.LENS] = ifd.ascii_text(lens)
+        tags = tags | {ifd.EXIF: photo}
+    meta = meta_from(
+        path,
+        "raw",
+        ifd.block(tags) if tags else None,
         bits=max(8, int(raw.white_level).bit_length()),
-        iso=float(other.iso_speed) or None,
-        exposure_s=_exposure(other.shutter_speed, photo),
-        camera=name.strip() or None,
-        orientation=_ORIENTATIONS.get(raw.sizes.flip, 1),
-        exif=ifd.pack_exif((about, photo, gps)) if about or photo or gps else None,
-        xmp=first[700][1] if 700 in first else None,
+        xmp=first[ifd.XMP].data if ifd.XMP in first else None,
     )
-
-
-def _exposure(libraw: float, photo: ifd.Tags) -> float | None:
-    """Exposure time in seconds: the EXIF tag if there is one (0 means unknown), else LibRaw's."""
-    if 33434 in photo:
-        return ifd.numbers(photo[33434])[0] or None
-    return float(libraw) or None
+    return replace(
+        meta,
+        iso=float(other.iso_speed) or None,
+        exposure_s=meta.exposure_s if ifd.EXPOSURE in photo else float(other.shutter_speed) or None,
+        orientation=_ORIENTATIONS.get(raw.sizes.flip, 1),
+    )

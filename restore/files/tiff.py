@@ -17,49 +17,15 @@ from PIL import TiffImagePlugin
 from restore.errors import ReadError, UnsupportedError
 from restore.files import ifd
 from restore.files.container import Limits, not_installed
-from restore.files.metadata import (
-    ORIENTATION,
-    UNIT,
-    X_RESOLUTION,
-    Y_RESOLUTION,
-    meta_from,
-    orientation,
-    resolution,
-)
+from restore.files.metadata import exif_with_orientation, meta_from, orientation, resolution
 from restore.files.samples import Canvas, Samples, quantise, spans
 from restore.files.through_pillow import cmyk_to_srgb, to_canvas
 from restore.picture import Image
 
-XMP, ICC = 700, 34675
 STRUCTURE = frozenset(
-    {
-        *range(254, 260),
-        *range(262, 267),
-        273,
-        *range(277, 282),
-        284,
-        *range(288, 294),
-        297,
-        301,
-        317,
-        320,
-        321,
-    }
-    | {
-        *range(322, 328),
-        330,
-        *range(332, 348),
-        *range(512, 522),
-        529,
-        530,
-        532,
-        XMP,
-        ICC,
-        34377,
-        37724,
-        50838,
-        50839,
-    }
+    {*range(254, 260), *range(262, 267), 273, *range(277, 282), 284, *range(288, 294), 297, 301, 317, 320, 321}
+    | {*range(322, 328), 330, *range(332, 348), *range(512, 522), 529, 530, 532}
+    | {ifd.XMP, ifd.ICC, 34377, 37724, 50838, 50839}
 )
 """Tags that describe the file and not the photograph, or that are stored on their own."""
 NONE, DEFLATE = 1, 8
@@ -110,7 +76,7 @@ def _read_page(path: Path, view: ifd.Buffer, limits: Limits, tags: Any) -> Image
     how, _ = ifd.layout(view)
     ifd.directory(view, how, tags.offset, is_strict=True)
     known = ifd.tree(view, how, tags.offset)
-    icc, xmp = (entry.data if isinstance(entry := known.get(tag), ifd.Entry) else None for tag in (ICC, XMP))
+    icc, xmp = (entry.data if isinstance(entry := known.get(tag), ifd.Entry) else None for tag in (ifd.ICC, ifd.XMP))
     if photometric == WHITE_IS_ZERO:
         np.subtract(1, canvas.pixels, out=canvas.pixels)
     if photometric == PALETTE:
@@ -125,28 +91,27 @@ def _read_page(path: Path, view: ifd.Buffer, limits: Limits, tags: Any) -> Image
     meta = meta_from(
         path,
         "tiff",
-        exif_of(known, how),
+        exif_of(known, how.order),
         bits=max(8, bits),
         is_float=page.is_float,
-        dpi=resolution(known, how),
+        dpi=resolution(known),
         icc=icc,
         xmp=xmp,
         extra=extra,
     )
-    return Image(canvas.pixels, canvas.alpha, replace(meta, orientation=orientation(known, how)))
+    return Image(canvas.pixels, canvas.alpha, replace(meta, orientation=orientation(known)))
 
 
-def exif_of(tags: ifd.Tree, how: ifd.Layout) -> bytes | None:
+def exif_of(tags: ifd.Tree, order: str) -> bytes | None:
     """Return an EXIF block of all tags that describe the photograph, or None if there are none."""
     kept: ifd.Tree = {}
     for tag, item in tags.items():
         is_small = not isinstance(item, ifd.Entry) or len(item.data) <= _LARGEST_TAG
         if tag not in STRUCTURE and is_small:
             kept[tag] = item
-    if not set(kept) - {ORIENTATION, X_RESOLUTION, Y_RESOLUTION, UNIT}:
+    if not set(kept) - {ifd.ORIENTATION, ifd.X_RESOLUTION, ifd.Y_RESOLUTION, ifd.UNIT}:
         return None
-    plain = ifd.Layout(how.order)
-    return plain.header(8) + ifd.pack(kept, plain, 8)
+    return ifd.block(kept, order)
 
 
 def _checked(path: Path, size: int, limits: Limits, tags: Any) -> _Page:
@@ -186,7 +151,7 @@ def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
     is_separate = int(tags.planarconfig) == _SEPARATE  # OpenCV misreads it
     if tags.index or (is_separate and page.bits > 8):
         raise not_installed(path, problem, "jxl")
-    body = _upright(view)
+    body = exif_with_orientation(bytes(view), 1) or b""  # Pillow and OpenCV would turn the picture
     if page.bits <= 8:
         return _by_pillow(body), RGB
     found: Samples | None = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -218,17 +183,7 @@ def _by_segments(path: Path, page: _Page) -> Canvas:
     return canvas
 
 
-def _upright(view: ifd.Buffer) -> bytearray:
-    """Return a copy of the file with orientation 1, because Pillow and OpenCV would turn the picture."""
-    how, first = ifd.layout(view)
-    tags, body = ifd.directory(view, how, first)[0], bytearray(view)
-    if ORIENTATION in tags:
-        upright = how.make(tags[ORIENTATION].type, 1).data
-        body[tags[ORIENTATION].place : tags[ORIENTATION].place + len(upright)] = upright
-    return body
-
-
-def _by_pillow(body: bytearray) -> Canvas:
+def _by_pillow(body: bytes) -> Canvas:
     """Decode 8 bits or fewer."""
     with TiffImagePlugin.TiffImageFile(io.BytesIO(body)) as picture:
         if picture.mode == "CMYK":

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import IO
 
 from restore.files import ifd
-from restore.files.metadata import ORIENTATION, exif_tree, resolution, resolution_tags
+from restore.files.metadata import exif_tree, resolution, resolution_tags
 from restore.files.samples import Samples, quantise, strips
-from restore.files.tiff import DEFLATE, GREY, ICC, NONE, RGB, STRUCTURE, XMP
+from restore.files.tiff import DEFLATE, GREY, NONE, RGB, STRUCTURE
 from restore.picture import Floats, Image
 
 _UNSIGNED, _FLOAT = 1, 3
@@ -43,40 +43,40 @@ def write_tiff(file: IO[bytes], image: Image, bits: int, *, is_float: bool) -> N
     integer = ifd.LONG8 if how.is_big else ifd.LONG
     found: ifd.Tree = {tag: item for tag, item in tags.items() if tag not in STRUCTURE}
     found |= {
-        256: how.make(ifd.LONG, width),
-        257: how.make(ifd.LONG, height),
-        258: how.make(ifd.SHORT, *[bits] * channels),
-        259: how.make(ifd.SHORT, DEFLATE if is_deflated else NONE),
-        262: how.make(ifd.SHORT, GREY if colours == 1 else RGB),
-        273: how.make(integer, *places),
-        277: how.make(ifd.SHORT, channels),
-        278: how.make(ifd.LONG, rows),
-        279: how.make(integer, *lengths),
-        284: how.make(ifd.SHORT, 1),
-        339: how.make(ifd.SHORT, *[_FLOAT if is_float else _UNSIGNED] * channels),
+        ifd.WIDTH: ifd.make(ifd.LONG, width),
+        ifd.HEIGHT: ifd.make(ifd.LONG, height),
+        ifd.BITS: ifd.make(ifd.SHORT, *[bits] * channels),
+        ifd.CODEC: ifd.make(ifd.SHORT, DEFLATE if is_deflated else NONE),
+        ifd.PHOTOMETRIC: ifd.make(ifd.SHORT, GREY if colours == 1 else RGB),
+        ifd.PLACES: ifd.make(integer, *places),
+        ifd.SAMPLES: ifd.make(ifd.SHORT, channels),
+        ifd.ROWS: ifd.make(ifd.LONG, rows),
+        ifd.LENGTHS: ifd.make(integer, *lengths),
+        ifd.PLANAR: ifd.make(ifd.SHORT, 1),
+        ifd.SAMPLE_FORMAT: ifd.make(ifd.SHORT, *[_FLOAT if is_float else _UNSIGNED] * channels),
     }
     if is_differenced:
-        found[317] = how.make(ifd.SHORT, _DIFFERENCES)
+        found[ifd.PREDICTOR] = ifd.make(ifd.SHORT, _DIFFERENCES)
     if channels > colours:
-        found[338] = how.make(ifd.SHORT, _STRAIGHT_ALPHA)
-    found |= dict(_described(image, tags, how))
+        found[ifd.EXTRA_SAMPLES] = ifd.make(ifd.SHORT, _STRAIGHT_ALPHA)
+    found |= dict(_described(image, tags))
     at = file.tell()
     file.write(ifd.pack(found, how, at))
     file.seek(0)
     file.write(how.header(at))
 
 
-def _described(image: Image, tags: ifd.Tree, how: ifd.Layout) -> Iterator[tuple[int, ifd.Entry | ifd.Tree]]:
+def _described(image: Image, tags: ifd.Tree) -> Iterator[tuple[int, ifd.Entry]]:
     """Give the tags that the record knows better than the EXIF block does."""
     meta = image.meta
-    if meta.orientation != 1 and ORIENTATION not in tags:
-        yield ORIENTATION, how.make(ifd.SHORT, meta.orientation)
-    if meta.dpi and meta.dpi != resolution(tags, how):
-        yield from resolution_tags(meta.dpi, how).items()
+    if meta.orientation != 1 and ifd.ORIENTATION not in tags:
+        yield ifd.ORIENTATION, ifd.make(ifd.SHORT, meta.orientation)
+    if meta.dpi and meta.dpi != resolution(tags):
+        yield from resolution_tags(meta.dpi).items()
     if meta.icc:
-        yield ICC, ifd.Entry(ifd.UNDEFINED, len(meta.icc), meta.icc)
+        yield ifd.ICC, ifd.Entry(ifd.UNDEFINED, meta.icc)
     if meta.xmp:
-        yield XMP, ifd.Entry(1, len(meta.xmp), meta.xmp)
+        yield ifd.XMP, ifd.Entry(ifd.BYTE, meta.xmp)
 
 
 def _samples(part: Floats, bits: int, *, is_float: bool) -> Samples:

@@ -60,9 +60,6 @@ def order(
     is_file = _is_file(out, inputs)
     if is_file and format != KEEP and out.suffix.lower() not in container.SUFFIXES[format]:
         raise RecipeError(f"{out} does not fit --format {format}; leave one of them out")
-    is_dng = format == "dng" or (is_file and out.suffix.lower() == ".dng")
-    if is_dng:
-        recipe = recipe.model_copy(update={"develop": None})
     folder = out.parent if is_file else out
     found = find(inputs, is_recursive=is_recursive, output=None if is_file else out)
     naming = Naming(folder, out if is_file else None, ending, format)

@@ -127,16 +127,18 @@ def _kind(item: Found) -> str | FileError:
 
 def _ends(item: Found, kind: str | FileError, recipe: Recipe, naming: Naming) -> tuple[str, ...]:
     """Return the suffix of the result; a second one where it may stay a mosaic."""
-    if naming.file is not None:
-        return (naming.file.suffix,)
-    if naming.format != KEEP:
-        return (container.suffix(naming.format),)
+    domains = {methods.get(step.method).domain for step in recipe.steps if step.method != AUTO}
+    can_stay_mosaic = kind == "raw" and Domain.SRGB not in domains
+    end = naming.file.suffix if naming.file is not None else ""
+    if not end and naming.format != KEEP:
+        end = container.suffix(naming.format)
+    if end:
+        return (end, end) if can_stay_mosaic and end == ".dng" else (end,)
     if not isinstance(kind, str):
         return (item.path.suffix,)
-    domains = {methods.get(step.method).domain for step in recipe.steps if step.method != AUTO}
     if kind == "raw" and recipe.develop is None:
         return (".dng",)
-    if kind == "raw" and Domain.SRGB not in domains:
+    if can_stay_mosaic:
         return (".png", ".dng")
     is_honest = item.path.suffix.lower() in container.SUFFIXES.get(kind, ())
     return (item.path.suffix if is_honest else container.suffix(kind),)
@@ -145,7 +147,7 @@ def _ends(item: Found, kind: str | FileError, recipe: Recipe, naming: Naming) ->
 def _free(item: Found, ends: tuple[str, ...], naming: Naming, taken: set[str]) -> list[Path]:
     """Return paths with these suffixes that no other input has."""
     if naming.file is not None:
-        return [naming.file]
+        return [naming.file] * len(ends)
     folder = naming.folder / item.relative.parent
     names = [item.relative.stem + naming.ending, item.relative.name + naming.ending]
     tried = 1

@@ -103,7 +103,10 @@ def _sweep(works: Sequence[Work]) -> None:
 
 @dataclass
 class _Loaded:
-    """A file that is read, or the outcome where there is nothing more to do; its picture can be taken once."""
+    """A file that is read, or the outcome where there is nothing more to do; its picture can be taken once.
+
+    ``started`` does not count the time between reading and working: it is moved on by that.
+    """
 
     work: Work
     started: float
@@ -124,10 +127,12 @@ class _Job:
         """Read a file, unless it is to be skipped."""
         loaded = _Loaded(work, time.perf_counter(), line=self._line(work))
         loaded.outcome = self._guarded(loaded, self._read)
+        loaded.started -= time.perf_counter()
         return loaded
 
     def finish(self, loaded: _Loaded) -> Outcome:
         """Restore and write a file that was read."""
+        loaded.started += time.perf_counter()
         outcome = loaded.outcome or self._guarded(loaded, self._finish)
         assert outcome is not None
         return replace(outcome, seconds=time.perf_counter() - loaded.started)
@@ -169,8 +174,6 @@ class _Job:
         if before != _print_of(work.source):
             raise ReadError(work.source, "changed while it was read; run again when nothing writes it")
         loaded.line = replace(loaded.line, sha256=sha256, bytes=before[0], modified_ns=before[1])
-        if work.target.suffix == ".dng" and not isinstance(picture, RawImage):
-            raise WriteError(work.target, "a developed picture cannot become a DNG; choose --format tiff or png")
         loaded.pictures.append(picture)
         return None
 

@@ -25,7 +25,12 @@ def show_methods(*, is_json: bool) -> None:
         knobs: dict[str, dict[str, Any]] = schema.get("properties", {})
         if is_json:
             role = method.role.value if method.role else None
-            facts = {"title": method.title, "summary": method.summary, "domain": method.domain.value, "role": role}
+            facts = {
+                "title": method.title,
+                "summary": method.summary,
+                "domain": method.domain.value if method.domain else "any",
+                "role": role,
+            }
             facts |= {"weights": method.weights, "paper": method.paper, "licence": method.licence}
             say(lines.line("method", name=name, **facts, fits_per_image=method.fits_per_image, knobs=knobs))
             continue

@@ -84,7 +84,7 @@ def load(settings: DenoiseSettings, state: State | None, compute: Compute) -> De
 
 def offer(look: Look) -> Offer | None:
     """Offer for any visible noise of a developed picture."""
-    if look.noise.sigma < QUIET:
+    if not look.noise.is_visible:
         return None
     return Offer(2.0, f"noise of {look.noise.sigma * 255:.1f}/255 measured")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from restore.method import Compute, Method, Scene, Settings, State
-from restore.picture import Domain
 from restore.tiling import TileOp
 
 
@@ -32,7 +31,7 @@ METHOD = Method(
     name="none",
     title="No change",
     summary="Reads, develops and writes without touching a pixel.",
-    domain=Domain.SRGB,
+    domain=None,
     settings=Settings,
     load=load,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import product
 
 import numpy as np
 import torch
@@ -17,6 +17,12 @@ from restore.tiling import Seams, TileOp
 
 QUIET = 0.5 / 255
 """Noise below half an 8-bit step is not worth a change."""
+
+SMALLEST = 32
+"""Shorter sides are continued by reflection: wavelets need room."""
+
+SHIFTS = sorted(product(range(4), repeat=2), key=lambda shift: sum(shift) % 2)
+"""Grid shifts, the most different first."""
 
 
 class WaveletSettings(Settings):
@@ -60,18 +66,18 @@ class Wavelet:
 
 def _shrunk(plane: Floats, sigma: float, count: int, wavelet: str) -> Floats:
     """Shrink ``(H, W)`` on ``count`` shifted grids and average."""
-    if sigma < QUIET / 2 or min(plane.shape) < 2:
+    if sigma < QUIET / 2:
         return plane
-    total = np.zeros_like(plane)
-    shifts = list(islice(((a, b) for a, b in product(range(4), repeat=2) if (a + b) % 2 == 0), count))
-    shifts += list(islice(((a, b) for a, b in product(range(4), repeat=2) if (a + b) % 2), count - len(shifts)))
-    for shift in shifts:
-        rolled = np.roll(plane, shift, (0, 1))
+    height, width = plane.shape
+    padded = np.pad(plane, ((0, max(0, SMALLEST - height)), (0, max(0, SMALLEST - width))), mode="symmetric")
+    total = np.zeros_like(padded)
+    for shift in SHIFTS[:count]:
+        rolled = np.roll(padded, shift, (0, 1))
         clean = denoise_wavelet(
             rolled, sigma=sigma, wavelet=wavelet, mode="soft", method="BayesShrink", rescale_sigma=False
         )
         total += np.roll(clean, (-shift[0], -shift[1]), (0, 1))
-    return total / np.float32(len(shifts))
+    return total[:height, :width] / np.float32(min(count, len(SHIFTS)))
 
 
 def load(settings: WaveletSettings, state: State | None, compute: Compute) -> Wavelet:
@@ -82,7 +88,7 @@ def load(settings: WaveletSettings, state: State | None, compute: Compute) -> Wa
 
 def offer(look: Look) -> Offer | None:
     """Offer for any visible noise; networks that know more bid higher."""
-    if look.noise.sigma < QUIET:
+    if not look.noise.is_visible:
         return None
     return Offer(1.0, f"noise of {look.noise.sigma * 255:.1f}/255 measured")
 

@@ -22,7 +22,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to the same shape."""
-        return x + self.conv2(F.relu(self.conv1(x), inplace=True))
+        change: Tensor = self.conv2(F.relu(self.conv1(x), inplace=True))
+        return x + change
 
 
 def _stage(width: int, blocks: int) -> nn.Sequential:

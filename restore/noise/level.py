@@ -47,7 +47,8 @@ def estimate(picture: Image | RawImage) -> Noise:
     level = min(_regressed(spectra), 1.5 * float(spectra.power[1].mean()))
     total = flattest.mean(0)
     kept = _clipped_to(total, level) / np.maximum(total, 1e-20)
-    channels = (flattest * kept).mean((1, 2))
+    trusted = (flattest * kept**2).mean((1, 2))  # waves that rise above the noise tell little about its colour
+    channels = trusted * (level / max(float(trusted.mean()), 1e-20))
     groups = np.asarray(spectra.power[0, :, :, 2:, 2:].mean((1, 2, 3)), np.float64)
     return _record(level, channels, spectra, groups, total * kept, level / max(float(total.mean()), 1e-20))
 

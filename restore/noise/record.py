@@ -23,7 +23,7 @@ class Noise:
     gain, read
         Shot gain and read sigma, averaged over channels; gain 0 means white Gaussian noise.
     correlation
-        Correlation of the noise of neighbouring pixels, 0 for white noise.
+        Correlation of the noise of neighbouring pixels: 0 for white noise, above 0.2 for most camera JPEGs.
     confidence
         0...1: how sure the estimate is; 1 when the level was given.
     """
@@ -34,6 +34,15 @@ class Noise:
     read: float = 0.0
     correlation: float = 0.0
     confidence: float = 1.0
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether there is noise worth removing: clearly some, or a little that is surely noise and not texture.
+
+        >>> Noise(0.01, (0.01,)).is_visible, Noise(0.003, (0.003,), confidence=0.1).is_visible
+        (True, False)
+        """
+        return self.sigma >= 1.5 / 255 or (self.sigma >= 0.5 / 255 and self.confidence >= 0.5)
 
 
 def given(sigma: float, channels: int) -> Noise:

@@ -95,6 +95,7 @@ def features(spectra: Spectra) -> Floats:
     """
     rings = np.stack([spectra.opponent[..., ring].mean(-1) for ring in RINGS], -1)  # share, group, axis, ring
     logs = np.log(rings + _FLOOR).mean(1)
+    logs[..., 0] = np.minimum(logs[..., 0], logs[..., 1] + 0.5)  # no noise is so coarse: more of it is shading
     middle = logs[0, 0, 2]
     return np.concatenate([(logs - middle).ravel(), [middle, spectra.clipped]]).astype(np.float32)
 

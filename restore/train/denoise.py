@@ -30,6 +30,7 @@ class Config:
     camera_share: float = 0.3
     sigma_max: float = 55 / 255
     level_jitter: float = 0.3
+    zoom_max: float = 2.5
     seed: int = 0
 
 
@@ -42,7 +43,12 @@ def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[F
         clean = photos.crop(config.patch, rng, of=config.candidates)
         sigma = rng.uniform(0, config.sigma_max)
         return degrade.gaussian(clean, rng, sigma=sigma), clean, np.array([sigma, 0], np.float32)
-    noisy, clean, sigma = degrade.camera(photos.crop(2 * config.patch + 8, rng), rng)
+    side = 2 * config.patch + 8
+    zoom = rng.uniform(1, config.zoom_max) if rng.random() < 0.5 else 1.0
+    scene = photos.crop(int(side / zoom), rng, of=config.candidates)
+    if zoom > 1:  # pictures of many megapixels are softer, pixel for pixel, than reduced ones
+        scene = np.asarray(cv2.resize(scene, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)
+    noisy, clean, sigma = degrade.camera(scene, rng)
     top, left = (int(rng.integers(n - config.patch + 1)) for n in clean.shape[:2])
     window = np.s_[top : top + config.patch, left : left + config.patch]
     told = sigma * np.exp(rng.normal(0, config.level_jitter))
@@ -111,13 +117,16 @@ def main(argv: list[str] | None = None) -> None:
     net = UnshuffleUNet()
     budget = Budget(args.minutes, args.rate, device=args.device)
     score = validation(Photos(args.photos, held_out=True), args.device)
-    fit(
-        net,
-        batches(Photos(args.photos), config, rng, args.device),
-        loss,
-        budget,
-        args.run / "checkpoint.pt",
-        score,
+    examples = batches(Photos(args.photos), config, rng, args.device)
+    state, progress = fit(net, examples, loss, budget, checkpoint, score)
+    ship(
+        "denoise",
+        state,
+        command=f"restore train denoise PHOTOS --minutes {args.minutes:g} --rate {args.rate:g} --seed {config.seed}",
+        data=FREE_PHOTOS,
+        steps=progress.steps,
+        hours=progress.seconds / 3600,
+        seed=config.seed,
     )
 
 

@@ -36,8 +36,8 @@ class Config:
         "white",
         "clean",
     )
-    members: int = 3
-    hidden: int = 8
+    members: int = 4
+    hidden: int = 16
     steps: int = 3000
     rate: float = 5e-3
     decay: float = 1e-2

@@ -128,8 +128,8 @@ def bombs() -> dict[str, bytes]:
     Pillow.new("RGB", (16, 16)).save(webp, "WEBP", exif=b"II*\0" + bytes(8))
     how = ifd.Layout()
     numbers = {256: BOMB, 257: BOMB, 259: 8, 262: 2, 273: 8, 277: 3, 278: BOMB, 279: 100}
-    tags: ifd.Tree = {tag: how.make(ifd.LONG, value) for tag, value in numbers.items()}
-    tags[258] = how.make(ifd.SHORT, 8, 8, 8)
+    tags: ifd.Tree = {tag: ifd.make(ifd.LONG, value) for tag, value in numbers.items()}
+    tags[258] = ifd.make(ifd.SHORT, 8, 8, 8)
     tiff = how.header(108) + bytes(100) + ifd.pack(tags, how, 108)
     side, body = (BOMB - 1), jpeg.getvalue()
     size = 0 | 2 << 1 | side << 3 | 0 << 21 | 2 << 24 | side << 26

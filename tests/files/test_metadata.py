@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from restore.files import ifd
 from restore.files.metadata import (
-    ORIENTATION,
+    described,
     exif_body,
     exif_tree,
     exif_with_orientation,
@@ -24,18 +24,11 @@ from restore.files.metadata import (
 )
 
 
-def block(order: str, tags: ifd.Tree, *, big: bool = False) -> bytes:
-    how = ifd.Layout(order, is_big=big)
-    header = how.header(16 if big else 8)
-    return header + ifd.pack(tags, how, len(header))
-
-
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_pillow_reads_what_is_packed(order):
-    how = ifd.Layout(order)
-    text = ifd.Entry(2, 9, b"a camera\0")
-    photo: ifd.Tree = {34855: how.make(ifd.SHORT, 400), 33434: how.make(ifd.RATIONAL, 1, 60)}
-    exif = block(order, {271: text, ORIENTATION: how.make(ifd.SHORT, 3), ifd.EXIF: photo})
+    text = ifd.Entry(2, b"a camera\0")
+    photo: ifd.Tree = {34855: ifd.make(ifd.SHORT, 400), 33434: ifd.make(ifd.RATIONAL, 1, 60)}
+    exif = ifd.block({271: text, ifd.ORIENTATION: ifd.make(ifd.SHORT, 3), ifd.EXIF: photo}, order)
     found = Pillow.Exif()
     found.load(exif)
     assert found[ExifTags.Base.Make] == "a camera"
@@ -54,26 +47,25 @@ def test_pillow_reads_what_is_packed(order):
 @pytest.mark.parametrize("kind", [ifd.SHORT, ifd.LONG])
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_turning_changes_the_tag_and_nothing_else(order, kind, turn):
-    how = ifd.Layout(order)
-    exif = block(order, {271: ifd.Entry(2, 7, b"Camera\0"), ORIENTATION: how.make(kind, 5)})
+    exif = ifd.block({271: ifd.Entry(2, b"Camera\0"), ifd.ORIENTATION: ifd.make(kind, 5)}, order)
     turned = exif_with_orientation(exif, turn)
     assert turned is not None
-    assert orientation(*exif_tree(turned)) == turn
+    assert orientation(exif_tree(turned)[0]) == turn
     assert len(turned) == len(exif)
     assert sum(a != b for a, b in zip(turned, exif, strict=True)) == (turn != 5)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_turning_adds_a_missing_tag_and_leaves_maker_notes_where_they_were(order):
-    how, note = ifd.Layout(order), bytes(range(100))
-    photo: ifd.Tree = {37500: ifd.Entry(7, 100, note)}
-    exif = block(order, {271: ifd.Entry(2, 7, b"Camera\0"), ifd.EXIF: photo})
+    note = bytes(range(100))
+    photo: ifd.Tree = {37500: ifd.Entry(7, note)}
+    exif = ifd.block({271: ifd.Entry(2, b"Camera\0"), ifd.EXIF: photo}, order)
     turned = exif_with_orientation(exif, 6)
     assert turned is not None
     assert turned.index(note) == exif.index(note)
     tags = exif_tree(turned)[0]
-    assert orientation(tags, how) == 6
-    assert {tag for tag in tags if tag != ORIENTATION} == {271, ifd.EXIF}
+    assert orientation(tags) == 6
+    assert {tag for tag in tags if tag != ifd.ORIENTATION} == {271, ifd.EXIF}
     assert exif_with_orientation(exif, 1) == exif
 
 
@@ -85,10 +77,10 @@ def test_damaged_blocks_are_survived(noise):
         b"MM\0*\0\0\0\x08" + noise,
         b"II+\0\x08\0\0\0\x10" + noise,
     ):
-        assert orientation(*exif_tree(exif)) in range(1, 9)
+        assert orientation(exif_tree(exif)[0]) in range(1, 9)
         meta_from(Path("a"), "png", exif)
         turned = exif_with_orientation(exif, 6)
-        assert orientation(*exif_tree(turned)) == 6
+        assert orientation(exif_tree(turned)[0]) == 6
 
 
 def test_a_directory_that_points_at_itself_ends():
@@ -99,21 +91,34 @@ def test_a_directory_that_points_at_itself_ends():
 
 @given(st.floats(1, 20_000), st.floats(1, 20_000), st.sampled_from("<>"))
 def test_resolution_survives(across, down, order):
-    how = ifd.Layout(order)
-    assert resolution(resolution_tags((across, down), how), how) == pytest.approx((across, down), rel=1e-7, abs=1e-4)
+    tags, _ = exif_tree(ifd.block(resolution_tags((across, down)), order))
+    assert resolution(tags) == pytest.approx((across, down), rel=1e-7, abs=1e-4)
 
 
-@pytest.mark.parametrize("big", [False, True])
-def test_trees_survive_in_both_sizes(big):
-    how = ifd.Layout("<", is_big=big)
-    gps: ifd.Tree = {1: ifd.Entry(2, 2, b"N\0")}
-    tags: ifd.Tree = {256: how.make(ifd.LONG, 5), 273: how.make(ifd.LONG8, 1, 2, 3), ifd.GPS: gps}
-    data = block("<", tags, big=big)
-    found, at = ifd.layout(data)
-    assert found == how
-    tree = ifd.tree(data, found, at)
-    assert ifd.values(tree[273], how) == (1, 2, 3)
-    assert ifd.pack(tree, how, at) == data[at:]
+@pytest.mark.parametrize(
+    ("make", "model", "camera"),
+    [
+        ("NIKON CORPORATION", "NIKON D5", "NIKON D5"),
+        ("Canon", "Canon EOS 6D", "Canon EOS 6D"),
+        ("SONY", "ILCE-7M3", "SONY ILCE-7M3"),
+        ("", "X100", "X100"),
+        ("FUJIFILM", "", "FUJIFILM"),
+    ],
+)
+def test_a_camera_is_named_with_its_maker_once(make, model, camera):
+    exif = ifd.block({ifd.MAKE: ifd.ascii_text(make), ifd.MODEL: ifd.ascii_text(model)})
+    assert meta_from(Path("a"), "jpeg", exif).camera == camera
+
+
+def test_what_describes_the_photograph_is_told_from_how_it_was_stored():
+    photo: ifd.Tree = {ifd.ISO: ifd.make(ifd.SHORT, 400), ifd.MAKER_NOTE: ifd.Entry(7, b"note")}
+    photo |= {ifd.INTEROP: {1: ifd.ascii_text("R98")}, ifd.EXPOSURE: ifd.rational(0.5)}
+    gps: ifd.Tree = {1: ifd.ascii_text("N")}
+    stored: ifd.Tree = {ifd.WIDTH: ifd.make(ifd.LONG, 9), ifd.EXPOSURE: ifd.rational(0.25), 37378: ifd.rational(2)}
+    kept = described(stored | {ifd.MODEL: ifd.ascii_text("A"), ifd.EXIF: photo, ifd.GPS: gps})
+    shot = {ifd.ISO: photo[ifd.ISO], ifd.EXPOSURE: photo[ifd.EXPOSURE], 37378: stored[37378]}
+    assert kept == {ifd.MODEL: ifd.ascii_text("A"), ifd.EXIF: shot, ifd.GPS: gps}
+    assert described({ifd.WIDTH: stored[ifd.WIDTH]}) == {}
 
 
 def test_the_prefix_is_taken_off_once():

@@ -21,11 +21,10 @@ from made import (
 from PIL import Image as Pillow
 from PIL import ImageOps
 
-from restore.errors import (
-    WriteError,
-)
+from restore.colour import srgb_to_linear
+from restore.errors import ResultError, WriteError
 from restore.files import kind, read, suffix, write
-from restore.picture import Image, Meta
+from restore.picture import Image, Meta, RawImage
 
 LOSSLESS = [
     (name, bits, channels, has_alpha)
@@ -262,8 +261,9 @@ def test_impossible_writes_say_what_is_possible(tmp_path, name, options, message
 
 
 def test_what_a_format_cannot_hold_is_refused(tmp_path):
-    with pytest.raises(WriteError, match="transparency"):
-        write(tmp_path / "a.jpg", picture(256, 3, has_alpha=True))
+    for name in ("a.jpg", "a.dng"):
+        with pytest.raises(WriteError, match="transparency"):
+            write(tmp_path / name, picture(256, 3, has_alpha=True))
     with pytest.raises(WriteError, match="65500|cannot hold"):
         write(tmp_path / "a.webp", Image(np.zeros((1, 20_000, 1), np.float32)))
     with pytest.raises(WriteError, match="cannot hold"):
@@ -272,6 +272,20 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path):
     with pytest.raises(WriteError, match="profile"):
         write(tmp_path / "a.jxl", picture(256, 3, has_alpha=False, icc=alien))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_mosaic_with_a_hole_is_refused(tmp_path):
+    mosaic = np.float32([[0, np.nan], [1, 0]])
+    with pytest.raises(ResultError, match="NaN or infinite"):
+        write(tmp_path / "a.dng", RawImage(mosaic, ((0, 1), (1, 2)), ((0, 0), (0, 0)), 9.0))
+
+
+def test_a_developed_picture_becomes_a_linear_dng(tmp_path):
+    image = picture(256, 3, has_alpha=False, exif=exif_block(), orientation=6)
+    again = read(write(tmp_path / "a.dng", image))
+    assert isinstance(again, Image)
+    np.testing.assert_allclose(srgb_to_linear(again.pixels), srgb_to_linear(image.pixels), atol=4 / 65535)
+    assert (again.meta.iso, again.meta.camera, again.meta.orientation) == (800, "Maker Model 5", 6)
 
 
 def test_a_developed_raw_becomes_a_16_bit_png(tmp_path):

@@ -1,5 +1,6 @@
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 import rawpy
 
 from restore.errors import FileError, ReadError, TooLargeError, UnsupportedError
+from restore.files import Limits, ifd, kind, read
 from restore.files.levels import invert_to_srgb, sensor_values
-from restore.files.sensor import is_raw, read_raw
+from restore.files.sensor import read_raw, shot
 from restore.picture import Image, RawImage
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
@@ -112,14 +114,15 @@ def test_what_the_file_says_about_the_shot():
 @pytest.mark.parametrize("name", ["bayer10_openisp_1920x1080_rggb.raw", "nikon_dsc1339_768x512_rggb_u16le.raw"])
 def test_headerless_dumps_are_not_guessed(name):
     path = shared(f"raw/{name}")
-    assert not is_raw(path)
+    with pytest.raises(ReadError, match="is not a picture"):
+        kind(path)
     with pytest.raises(UnsupportedError, match=f"{name}: .*headerless.*convert it to DNG"):
         read_raw(path)
 
 
 def test_a_truncated_file_is_named():
     path = shared("raw/truncated_fuji.raf")
-    assert is_raw(path)
+    assert kind(path) == "raw"
     with pytest.raises(ReadError, match=r"truncated_fuji\.raf: truncated or damaged"):
         read_raw(path)
 
@@ -148,7 +151,7 @@ def test_damaged_headers_give_a_picture_or_a_typed_error(tmp_path, seed):
 
 
 def test_missing_empty_and_foreign_files(tmp_path):
-    with pytest.raises(ReadError, match="cannot be opened"):
+    with pytest.raises(ReadError, match="no such file"):
         read_raw(tmp_path / "none.nef")
     (tmp_path / "empty.cr2").touch()
     with pytest.raises(ReadError, match="empty"):
@@ -156,21 +159,42 @@ def test_missing_empty_and_foreign_files(tmp_path):
     (tmp_path / "text.nef").write_text("not a raw file" * 100)
     with pytest.raises(UnsupportedError, match="no raw header"):
         read_raw(tmp_path / "text.nef")
-    assert not is_raw(tmp_path / "text.nef")
-    assert not is_raw(tmp_path)
+    with pytest.raises(ReadError, match="is a folder"):
+        read_raw(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs file names that are not text")
+def test_a_name_that_is_not_text_is_a_typed_error(tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff.dng")
+    path.write_bytes(shared("raw/nikon_dsc1339_rggb_crop.dng").read_bytes())
+    with pytest.raises(ReadError, match="rename it"):
+        read_raw(path)
 
 
 def test_too_many_pixels_are_refused_before_decoding():
-    with pytest.raises(TooLargeError, match="1888x1182 pixels are more than the limit of 1000000"):
+    with pytest.raises(TooLargeError, match="1888 x 1182 is 2 megapixels, the limit is 1"):
         read_raw(shared("raw/canon_bayer14_ob_colorchart.dng"), max_pixels=1_000_000)
+    with pytest.raises(TooLargeError, match="the limit is 1"):
+        read(shared("raw/canon_bayer14_ob_colorchart.dng"), limits=Limits(max_pixels=1_000_000))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_cr3s_boxes_tell_about_the_shot(order):
+    about, photo = {ifd.MODEL: ifd.ascii_text("Canon EOS R5")}, {ifd.ISO: ifd.make(ifd.SHORT, 400)}
+    gps = {2: ifd.rational(52, 31, 12.5)}
+    boxes = [name + ifd.block(tags, order) for name, tags in ((b"CMT1", about), (b"CMT2", photo), (b"CMT4", gps))]
+    file = b"\0\0\0\x18ftypcrx " + bytes(40) + b"....".join(boxes) + bytes(100)
+    assert shot(file) == {**about, ifd.EXIF: photo, ifd.GPS: gps}
+    assert shot(file.replace(b"CMT4", b"CMTX")) == {**about, ifd.EXIF: photo}
+    assert shot(b"FUJIFILMCCD-RAW" + boxes[0]) == {}
 
 
 def test_a_plain_tiff_is_not_raw(tmp_path):
     tifffile = pytest.importorskip("tifffile")
     tifffile.imwrite(tmp_path / "plain.tif", np.zeros((8, 8, 3), np.uint8))
-    assert not is_raw(tmp_path / "plain.tif")
+    assert kind(tmp_path / "plain.tif") == "tiff"
     for name in MOSAICS:
-        assert is_raw(shared(f"raw/{name}"))
+        assert kind(shared(f"raw/{name}")) == "raw"
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs file permissions that bind")

@@ -84,7 +84,8 @@ def test_what_is_wrong_with_an_input_is_known_before(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "names"),
     [
-        (NONE, ["a.png"]),
+        (NONE, ["a.png", "a.dng"]),
+        (Recipe(steps=(Step(method="wavelet"),)), ["a.png"]),
         (Recipe(), ["a.png", "a.dng"]),
         (Recipe(develop=None), ["a.dng"]),
     ],

@@ -118,25 +118,33 @@ def test_what_appears_during_a_run_is_kept(pictures: Path, tmp_path: Path) -> No
     assert (out / "a.png").read_bytes() == b"somebody else's"
 
 
-def test_a_developed_picture_does_not_become_a_dng(pictures: Path, tmp_path: Path) -> None:
-    recipe = NONE.model_copy(update={"develop": None})
-    works = plan(find([pictures]), recipe, Naming(tmp_path / "out", format="dng"))
-    report = run_folder(works, recipe, Runtime(device="cpu"), Options(tmp_path / "out"))
-    assert [outcome.kind for outcome in report.outcomes] == ["WriteError"] * 2
-    assert "cannot become a DNG" in report.outcomes[0].error
+def test_a_developed_picture_becomes_a_linear_dng(pictures: Path, tmp_path: Path) -> None:
+    works = plan(find([pictures]), NONE, Naming(tmp_path / "out", format="dng"))
+    report = run_folder(works, NONE, Runtime(device="cpu"), Options(tmp_path / "out"))
+    assert {outcome.target.suffix for outcome in report.outcomes} == {".dng"}
+    for outcome in report.outcomes:
+        before, after = files.read(outcome.work.source), files.read(outcome.target)
+        assert np.abs(before.pixels - after.pixels).max() < 0.02
 
 
-def test_a_raw_is_written_as_dng_or_developed(shared: Path, tmp_path: Path) -> None:
+def test_a_raw_stays_a_mosaic_or_is_developed(shared: Path, tmp_path: Path) -> None:
     source = shared / "data" / "raw" / "nikon_dsc1339_rggb_crop.dng"
-    as_dng = Recipe(noise=0.01, develop=None)
-    (work,) = plan(find([source]), as_dng, Naming(tmp_path))
-    report = run_folder([work], as_dng, Runtime(device="cpu"), Options(tmp_path))
-    assert report.outcomes[0].target == tmp_path / source.name
-    assert np.array_equal(files.read(tmp_path / source.name).mosaic, files.read(source).mosaic)
-    (work,) = plan(find([source]), NONE, Naming(tmp_path))
-    report = run_folder([work], NONE, Runtime(device="cpu"), Options(tmp_path))
-    assert report.outcomes[0].target == tmp_path / source.with_suffix(".png").name
-    assert files.read(tmp_path / source.with_suffix(".png").name).meta.bits == 16
+
+    def made(recipe: Recipe, folder: str, **naming: str) -> Path:
+        (work,) = plan(find([source]), recipe, Naming(tmp_path / folder, **naming))
+        report = run_folder([work], recipe, Runtime(device="cpu"), Options(tmp_path / folder))
+        return report.outcomes[0].target
+
+    for naming in ({}, {"format": "dng"}):
+        kept = made(NONE, f"kept{len(naming)}", **naming)
+        assert kept.suffix == ".dng"
+        assert np.array_equal(files.read(kept).mosaic, files.read(source).mosaic)
+    wavelet = Recipe.make(steps=(Step.make(method="wavelet"),), noise=0.01)
+    developed = made(wavelet, "developed")
+    assert developed.suffix == ".png"
+    assert files.read(developed).meta.bits == 16
+    linear = made(wavelet, "linear", format="dng")
+    assert files.read(linear).pixels.shape[2] == 3
 
 
 def test_a_refused_file_does_not_make_the_journal_forget(pictures: Path, tmp_path: Path) -> None:
