@@ -111,7 +111,7 @@ def draw(batch: Batch) -> None:
                 stop = gr.Button("Stop", min_width=100)
         with gr.Column(scale=9, min_width=320):
             says = gr.Markdown("One bad file never stops the others.", elem_classes="report", elem_id="batch-report")
-            table = gr.HTML(words.table(_HEADS, []), elem_classes="stacked")
+            table = gr.HTML(elem_classes="stacked")
             archive = gr.DownloadButton("Download all results", variant="primary", interactive=False)
         data = gr.JSON(visible=False, label="Table")
     running = start.click(

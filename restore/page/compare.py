@@ -134,7 +134,7 @@ def draw(compare: Compare) -> None:
                 start = gr.Button("Compare", variant="primary", min_width=140)
                 stop = gr.Button("Stop", min_width=100)
         with gr.Column(scale=9, min_width=320):
-            table = gr.HTML(words.table(_HEADS, []))
+            table = gr.HTML()
             data = gr.JSON(visible=False, label="Figures: noise of 255, PSNR in dB")
             with gr.Row():
                 across = gr.Slider(0, 100, 50, step=1, label="Crops, left to right", min_width=140)

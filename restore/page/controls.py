@@ -20,11 +20,13 @@ from restore.jobs.request import Request
 from restore.method import Method
 from restore.page import words
 from restore.page.knobs import Kind, Knob, chosen, knobs
-from restore.recipe import AUTO
+from restore.recipe import AUTO, presets
 from restore.runtime import Device
 
 SAME = "as the input"
 _AUTO_SAYS = "Looks at the picture, measures its noise and light, and takes what fits."
+_PRESET = "preset:"
+_PRESET_SAYS = "A recipe that comes with the package."
 _DEPTHS = [(SAME, 0), ("8 bit", 8), ("16 bit", 16), ("32 bit float", 32)]
 _TILES = ["auto", "off", "256", "512", "1024", "2048"]
 
@@ -75,6 +77,7 @@ def draw(tab: str) -> Controls:
     """Draw the method, its strength, its knobs, and what decides the rest of a recipe."""
     ready = usable()
     choices = [("Auto", AUTO), *((method.title, name) for name, method in ready.items())]
+    choices += [(f"Preset: {name}", f"{_PRESET}{name}") for name in presets()]
     inputs: dict[str, Any] = {"method": gr.Radio(choices, value=AUTO, label="Method", info=_AUTO_SAYS)}
     inputs["strength"] = gr.Slider(
         0, 1, value=1, step=0.01, label="Strength", info="How much of the change is kept: 0 nothing, 1 all of it"
@@ -92,7 +95,7 @@ def draw(tab: str) -> Controls:
     shown = [group for _, group in groups if group is not None]
 
     def pick(name: str) -> list[Any]:
-        says = ready[name].summary if name in ready else _AUTO_SAYS
+        says = ready[name].summary if name in ready else _AUTO_SAYS if name == AUTO else _PRESET_SAYS
         return [gr.update(info=says), *(gr.update(visible=own == name) for own, group in groups if group is not None)]
 
     inputs["method"].change(
@@ -158,8 +161,10 @@ def wish(values: Mapping[str, Any]) -> Wish:
     RecipeError
         No such method.
     """
+    method = str(values.get("method") or AUTO)
     given = Path(values["recipe"]) if values.get("recipe") else None
-    method = values.get("method") or AUTO
+    if given is None and method.startswith(_PRESET):
+        given = presets().get(method.removeprefix(_PRESET), Path(method))
     request = Request(
         method=None if given else method,
         recipe=given,

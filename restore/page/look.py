@@ -62,9 +62,10 @@ CSS = """
 .crops img { image-rendering: pixelated; }
 .crops .grid-wrap { max-height: none !important; }
 .figures { width: 100%; border-collapse: collapse; font-size: .92rem; }
-.figures, .figures tr { border: 0 !important; }
+.figures, .figures tr { border-width: 0 !important; }
 .figures th, .figures td { text-align: left; padding: 7px 10px !important; overflow-wrap: anywhere;
-    border: 0 solid var(--block-border-color) !important; border-bottom-width: 1px !important; }
+    border-style: solid !important; border-color: var(--block-border-color) !important;
+    border-width: 0 0 1px !important; }
 .figures th { font-weight: 600; color: var(--body-text-color-subdued); white-space: nowrap; }
 .stacked .figures td:nth-child(2), .stacked .figures td:nth-child(3) { white-space: nowrap; }
 @media (max-width: 480px) {
@@ -72,7 +73,7 @@ CSS = """
   .figures { font-size: .84rem; }
   .stacked .figures thead { display: none; }
   .stacked .figures tr { display: block; padding: 7px 0; }
-  .stacked .figures td { display: inline; padding: 0 6px 0 0 !important; border: 0 !important; }
+  .stacked .figures td { display: inline; padding: 0 6px 0 0 !important; border-width: 0 !important; }
   .stacked .figures td:first-child { font-weight: 600; }
   .stacked .figures td:last-child { display: block; }
 }

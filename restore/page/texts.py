@@ -10,7 +10,11 @@ from restore.method import Method
 from restore.page.controls import problem
 from restore.picture import Domain
 
-_DOMAINS = {Domain.MOSAIC: "the raw mosaic, before development", Domain.SRGB: "developed pictures"}
+_DOMAINS = {
+    None: "raw mosaics and developed pictures",
+    Domain.MOSAIC: "the raw mosaic, before development",
+    Domain.SRGB: "developed pictures",
+}
 
 
 def models() -> list[str]:
