@@ -116,7 +116,7 @@ class Single:
         if reference:
             says.append(_scored(before, after, reference, self.limits))
         names = (target, side.path_of(target))
-        says.append("**Files:** " + ", ".join(f"{path.name} ({_size(path)})" for path in names))
+        says.append("**Files:** " + ", ".join(f"{path.name} ({words.size(path.stat().st_size)})" for path in names))
         return *map(str, names), "\n\n".join(says), tuple(pair), self.crop(str(folder), 50, 50), str(folder)
 
     def stop(self, request: gr.Request) -> Any:
@@ -131,11 +131,6 @@ def _scored(before: shown.Screen, after: shown.Screen, reference: str, limits: L
         return words.scores(*(metrics.compare(x.floats, clean) for x in (before, after)))
     except RestoreError as error:
         return f"**Against the reference:** not compared: {error}"
-
-
-def _size(path: Path) -> str:
-    size = path.stat().st_size
-    return f"{size / 1e6:.1f} MB" if size > 1e5 else f"{size / 1e3:.1f} kB"
 
 
 def draw(single: Single, samples: list[Path]) -> None:

@@ -7,6 +7,7 @@ from restore import methods, weights
 from restore.errors import WeightsError
 from restore.files import Limits
 from restore.method import Method
+from restore.page import words
 from restore.page.controls import problem
 from restore.picture import Domain
 
@@ -43,7 +44,7 @@ def _of_weights(key: str) -> list[tuple[str, str]]:
         return []
     scores = ", ".join(f"{name} {value:g}" for name, value in entry.scores.items())
     return [
-        ("Weights", f"`{key}`, {entry.bytes / 1e6:.1f} MB, {entry.licence}, checked against the manifest"),
+        ("Weights", f"`{key}`, {words.size(entry.bytes)}, {entry.licence}, checked against the manifest"),
         ("SHA-256", f"`{entry.sha256}`"),
         ("Trained on", entry.data),
         ("Trained by", f"`{entry.command}` ({entry.hours:g} h)"),
@@ -65,7 +66,7 @@ mosaic alone was worked on becomes a DNG.
 
 **Your pictures stay here.** They are computed on this machine. Nothing is sent anywhere: no telemetry, no fonts or
 scripts from other servers. Working files go when you close the tab, uploads and results after
-{kept_seconds // 60} minutes, everything when the page ends. Where several people use one address, whoever learns the
+{kept_seconds // 3600} hours, everything when the page ends. Where several people use one address, whoever learns the
 (unguessable) address of a file can fetch it.
 
 **Limits of this page.** {limits.max_pixels / 1e6:g} megapixels and {limits.max_bytes / 1e6:g} MB a file; the command

@@ -34,6 +34,15 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def size(count: int) -> str:
+    """Say how many bytes.
+
+    >>> size(1_570), size(5_950_680)
+    ('1.6 kB', '6.0 MB')
+    """
+    return f"{count / 1e6:.1f} MB" if count > 1e5 else f"{count / 1e3:.1f} kB"
+
+
 def left(share: float, seconds: float) -> str:
     """Say how long a run will still take that did ``share`` of its work in ``seconds``.
 
