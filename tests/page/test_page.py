@@ -16,11 +16,11 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 import pytest
-from conftest import MAX_BYTES, ROOT, Server, by_command, without_times
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from gradio_client.utils import QueueError
 from PIL import Image as Pillow
+from serving import MAX_BYTES, ROOT, Server, by_command, without_times
 
 from restore import methods
 

@@ -12,8 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import Server, by_command, without_times
 from PIL import Image as Pillow
+from serving import Server, by_command, without_times
 
 from restore.files import read
 from restore.raw.develop import develop
