@@ -14,7 +14,7 @@ RANKS = {
     "methods": 4,
     "recipe": 5, "runtime": 5, "choose": 5, "pipeline": 5,
     "arrays": 6, "restore": 6, "jobs": 6,
-    "train": 7, "cli": 7, "app": 7, "__main__": 8,
+    "train": 7, "cli": 7, "page": 7, "app": 8, "__main__": 8,
 }  # fmt: skip
 ALLOWED_SIBLINGS = {
     ("runtime", "recipe"),

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from restore.files import Limits
 from restore.jobs.plan import KEEP, Existing, Work
 
 LOCAL, RAY = "local", "ray"
@@ -31,6 +32,8 @@ class Options:
         Folder of clean pictures of the same names, to score against.
     engine, address
         Who works: this process, or Ray, on the cluster at an address or started on this machine for the run.
+    limits
+        How large an input may be.
     """
 
     folder: Path | None = None
@@ -42,6 +45,7 @@ class Options:
     reference: Path | None = None
     engine: str = LOCAL
     address: str | None = None
+    limits: Limits = Limits()
 
 
 class Status(StrEnum):

@@ -94,7 +94,7 @@ class Worker:
         """
         source = piece.work.source
         before = _print_of(source)
-        picture = files.read(source)
+        picture = files.read(source, limits=self.options.limits)
         sha256 = _sha256(source)
         if before != _print_of(source):
             raise ReadError(source, "changed while it was read; run again when nothing writes it")

@@ -1,0 +1,1 @@
+"""The web page, tab by tab; `app.py` puts it together."""

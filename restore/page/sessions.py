@@ -1,0 +1,119 @@
+"""Where the page keeps files while it works, and how a run of one visitor is stopped."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PREFIX = "restore-page-"
+AGE_S = 6 * 3600.0
+"""Age at which the files of a visitor who left without a word are removed."""
+
+
+def make_root() -> Path:
+    """Make this process's own folder, readable by its user alone, and remove those of processes that are gone."""
+    with suppress(OSError):
+        for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+            number = old.name.removeprefix(PREFIX).split("-")[0]
+            if number.isdecimal() and not _is_running(int(number)):
+                shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one visitor: a folder of its own with a name that cannot be guessed, and how to stop it.
+
+    ``cancelled`` is also set once the run has ended.
+    """
+
+    folder: Path
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+class Sessions:
+    """The runs of all visitors; the folders lie below ``root`` and are never served themselves."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._lock = threading.Lock()
+        self._runs: dict[tuple[str, str], Run] = {}
+
+    @contextmanager
+    def running(self, visitor: str | None, tab: str) -> Iterator[Run]:
+        """Hold a run in place of the visitor's last one in this tab, whose files are removed."""
+        run = self._begin(visitor, tab)
+        try:
+            yield run
+        finally:
+            run.cancelled.set()
+
+    def _begin(self, visitor: str | None, tab: str) -> Run:
+        self.sweep(AGE_S)
+        token = secrets.token_urlsafe(18)
+        run = Run(self.root / token)
+        run.folder.mkdir(mode=0o700, parents=True)
+        with self._lock:
+            before = self._runs.pop((visitor or token, tab), None)
+            self._runs[visitor or token, tab] = run
+        _discard(before)
+        return run
+
+    def cancel(self, visitor: str | None, tab: str) -> bool:
+        """Ask the visitor's run in this tab to stop; return whether there was one that had not ended."""
+        with self._lock:
+            run = self._runs.get((visitor or "", tab))
+        if run is None or run.cancelled.is_set():
+            return False
+        run.cancelled.set()
+        return True
+
+    def end(self, visitor: str | None) -> None:
+        """Stop and forget everything of a visitor who has left."""
+        with self._lock:
+            gone = [self._runs.pop(key) for key in list(self._runs) if key[0] == visitor]
+        for run in gone:
+            _discard(run)
+
+    def sweep(self, age: float) -> int:
+        """Remove runs that began more than ``age`` seconds ago; return how many."""
+        limit = time.time() - age
+        with self._lock:
+            old = [key for key, run in self._runs.items() if _made(run.folder) < limit]
+            gone = [self._runs.pop(key) for key in old]
+        for run in gone:
+            _discard(run)
+        return len(gone)
+
+
+def _made(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _discard(run: Run | None) -> None:
+    if run is not None:
+        run.cancelled.set()
+        shutil.rmtree(run.folder, ignore_errors=True)

@@ -1,0 +1,200 @@
+"""The tab for one picture: before and after, a crop at 100 %, what was done, and the real file to take away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from restore import files, metrics, noise
+from restore.errors import RestoreError
+from restore.files import Limits
+from restore.jobs import order, side
+from restore.jobs.report import Outcome
+from restore.page import controls, shown, stream, words
+from restore.page.sessions import Sessions
+from restore.recipe import Develop
+from restore.runtime import Runtime
+
+TAB = "single"
+_HINT = "Drop a picture or a raw file on the left, then press **Restore**. Nothing leaves this machine."
+_VIEWS = {"Both": 50, "Before": 100, "After": 0}
+"""Where the divider stands."""
+_GONE = "The picture has been cleared away; load it again."
+
+
+@dataclass(frozen=True)
+class Single:
+    """What the tab's events share; one runtime for all visitors keeps networks loaded."""
+
+    sessions: Sessions
+    runtime: Runtime
+    limits: Limits
+
+    def look(self, request: gr.Request, picture: str | None) -> tuple[Any, ...]:
+        """Show a picture as it came, with what is known of it."""
+        if not picture:
+            return None, None, _HINT, None, None, ""
+        with self.sessions.running(request.session_hash, TAB) as run:
+            return self._looked(run.folder, Path(picture))
+
+    def _looked(self, folder: Path, picture: Path) -> tuple[Any, ...]:
+        try:
+            read = files.read(picture, limits=self.limits)
+            before = shown.screen(read)
+        except RestoreError as error:
+            problem = controls.plain(error, picture)
+            gr.Warning(problem, title="This file cannot be used", duration=None)
+            return None, None, f"**This file cannot be used.** {problem}", None, None, ""
+        shown.keep(folder, "before", before)
+        shown.keep(folder, "after", before)
+        png = str(shown.write_png(folder / "before.png", shown.reduced(before)[0]))
+        says = words.looked(read, noise.estimate(read))
+        return None, None, says, (png, png), self.crop(str(folder), 50, 50), str(folder)
+
+    def crop(self, folder: str, across: float, down: float) -> tuple[str, str] | None:
+        """Cut both pictures at the same place."""
+        if not folder:
+            return None
+        try:
+            before, after = (shown.kept(Path(folder), name) for name in ("before", "after"))
+        except OSError as error:
+            raise gr.Error(_GONE, print_exception=False) from error
+        paths = [Path(folder) / f"crop-{name}-{across:g}-{down:g}.png" for name in ("before", "after")]
+        cuts = [shown.crop(picture, across, down) for picture in (before, after)]
+        first, second = (str(shown.write_png(path, cut)) for path, cut in zip(paths, cuts, strict=True))
+        return first, second
+
+    def restore(
+        self,
+        request: gr.Request,
+        picture: str | None,
+        reference: str | None = None,
+        recipe: str | None = None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio hands one in
+        **values: Any,
+    ) -> tuple[Any, ...]:
+        """Restore a picture as the command would, and show the very file that can be downloaded."""
+        visitor = request.session_hash
+        with controls.told(picture, reference, recipe), self.sessions.running(visitor, TAB) as run:
+            if not picture:
+                raise RestoreError("Choose a picture first.")
+            wanted = controls.wish(values | {"recipe": recipe})
+            made = order.order(
+                [Path(picture)], run.folder / "out", wanted.request, format=wanted.format, depth=wanted.depth
+            )
+            runtime = replace(self.runtime, device=wanted.device, cancelled=run.cancelled)
+            clock = stream.Clock(1)
+            outcomes = []
+            progress(0, desc="reading")
+            for event in stream.events(made, runtime, self.limits):
+                share, line = clock.hear(event)
+                progress(share, desc=line)
+                outcomes += [event] if isinstance(event, Outcome) else []
+            outcome = stream.one(outcomes)
+            progress(1.0, desc="drawing")
+            return self._drawn(run.folder, outcome, reference)
+
+    def _drawn(self, folder: Path, outcome: Outcome, reference: str | None) -> tuple[Any, ...]:
+        """Draw a result from its file."""
+        target = outcome.target
+        assert target is not None
+        develop = Develop(**(outcome.record["recipe"]["develop"] or {}))
+        result = files.read(target, limits=self.limits)
+        before = shown.screen(files.read(outcome.work.source, limits=self.limits), develop)
+        after = shown.screen(result, develop)
+        pair, factor = [], 1
+        for name, picture in (("before", before), ("after", after)):
+            shown.keep(folder, name, picture)
+            small, factor = shown.reduced(picture)
+            pair.append(str(shown.write_png(folder / f"{name}.png", small)))
+        says = [words.facts(result), words.report(outcome.record, outcome.seconds)]
+        if factor > 1:
+            says.append(f"The slider is reduced by {factor}; the crop below shows every pixel.")
+        if reference:
+            says.append(_scored(before, after, reference, self.limits))
+        names = (target, side.path_of(target))
+        says.append("**Files:** " + ", ".join(f"{path.name} ({words.size(path.stat().st_size)})" for path in names))
+        return *map(str, names), "\n\n".join(says), tuple(pair), self.crop(str(folder), 50, 50), str(folder)
+
+    def stop(self, request: gr.Request) -> Any:
+        """Stop this visitor's run before its next tile."""
+        return "Stopped; nothing was written." if self.sessions.cancel(request.session_hash, TAB) else gr.skip()
+
+
+def _scored(before: shown.Screen, after: shown.Screen, reference: str, limits: Limits) -> str:
+    """Say how both compare with the reference, as shown in 8 bits."""
+    clean = shown.screen(files.read(reference, limits=limits)).floats
+    try:
+        return words.scores(*(metrics.compare(x.floats, clean) for x in (before, after)))
+    except RestoreError as error:
+        return f"**Against the reference:** not compared: {error}"
+
+
+def draw(single: Single, samples: list[Path]) -> None:
+    """Draw the tab and wire its events."""
+    with gr.Row():
+        with gr.Column(scale=4, min_width=320):
+            picture = controls.upload("Picture or raw file")
+            if samples:
+                labels = [path.name for path in samples]
+                gr.Examples(
+                    [[str(path)] for path in samples],
+                    picture,
+                    label="Samples",
+                    example_labels=labels,
+                    api_name="sample",
+                )
+            drawn = controls.draw(TAB)
+            with gr.Accordion("Compare with a clean picture", open=False):
+                reference = controls.upload("Clean reference of the same size")
+            with gr.Row():
+                start = gr.Button("Restore", variant="primary", min_width=140)
+                stop = gr.Button("Stop", min_width=100)
+        with gr.Column(scale=9, min_width=320):
+            slider = gr.ImageSlider(
+                label="Before | after", format="png", type="filepath", max_height=640, interactive=False,
+                buttons=["fullscreen"], elem_classes="view",
+            )  # fmt: skip
+            view = gr.Radio(list(_VIEWS), value="Both", label="Show", container=False, elem_id="show")
+            report = gr.Markdown(_HINT, elem_classes="report", elem_id="report")
+            with gr.Row():
+                result = gr.DownloadButton("Download the result", variant="primary", interactive=False, min_width=150)
+                side_file = gr.DownloadButton("Its recipe", interactive=False, min_width=150)
+            crop = gr.ImageSlider(
+                label="Crop at 100 %, before | after", format="png", type="filepath", max_height=shown.CROP,
+                interactive=False, buttons=[], elem_classes="crop",
+            )  # fmt: skip
+            with gr.Row():
+                across = gr.Slider(0, 100, 50, step=1, label="Crop, left to right", min_width=140)
+                down = gr.Slider(0, 100, 50, step=1, label="Crop, top to bottom", min_width=140)
+    folder = gr.State("")
+    outputs = [result, side_file, report, slider, crop, folder]
+    buttons = [result, side_file]
+    looking = picture.change(
+        single.look, picture, outputs, concurrency_limit=2, show_progress="minimal", show_progress_on=[slider],
+        api_name="look", api_description="Say what a picture is and how noisy.",
+    )  # fmt: skip
+    wires = {"picture": picture, "reference": reference, **drawn.inputs}
+    running = start.click(
+        single.restore, None, outputs, inputs_kwargs=wires, show_progress_on=[slider], concurrency_id="compute",
+        api_name="restore", api_description="Restore one picture; the first two results are the file and its recipe.",
+    )  # fmt: skip
+    controls.switch(looking.success, buttons, is_on=False, name="not_ready")
+    controls.switch(running.success, buttons, is_on=True, name="ready")
+    stop.click(
+        single.stop, None, report, cancels=[running], queue=False,
+        api_name="stop", api_description="Stop this session's run.",
+    )  # fmt: skip
+    view.change(
+        lambda name: gr.update(slider_position=_VIEWS[name]), view, slider, queue=False, show_progress="hidden",
+        api_name="show", api_description="Move the divider.",
+    )  # fmt: skip
+    for mover in (across, down):
+        mover.change(
+            single.crop, [folder, across, down], crop, queue=False, show_progress="hidden",
+            trigger_mode="always_last", api_name=f"crop_{'across' if mover is across else 'down'}",
+            api_description="Move the crop at 100 %.",
+        )  # fmt: skip

@@ -1,0 +1,140 @@
+"""What a run did, in sentences for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from restore import methods
+from restore.metrics import Scores
+from restore.noise import Noise
+from restore.picture import Picture, RawImage
+
+CORRELATED = 0.15
+_STRENGTHS = ((0.5, "next to none"), (3.0, "little"), (8.0, "moderate"), (20.0, "strong"), (math.inf, "very strong"))
+
+
+def duration(seconds: float) -> str:
+    """Say how long.
+
+    >>> duration(0.4), duration(12.3), duration(200), duration(9000)
+    ('0.4 s', '12 s', '3 min 20 s', '2 h 30 min')
+    """
+    if seconds < 9.5:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def size(count: int) -> str:
+    """Say how many bytes.
+
+    >>> size(1_570), size(5_950_680)
+    ('1.6 kB', '6.0 MB')
+    """
+    return f"{count / 1e6:.1f} MB" if count > 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def left(share: float, seconds: float) -> str:
+    """Say how long a run will still take that did ``share`` of its work in ``seconds``.
+
+    >>> left(0.25, 10), left(0, 3)
+    ('about 30 s left', 'starting')
+    """
+    if share <= 0.01:
+        return "starting"
+    return f"about {duration(seconds * (1 - share) / share)} left"
+
+
+def facts(picture: Picture) -> str:
+    """Say what a picture is."""
+    meta = picture.meta
+    height, width = picture.size
+    parts = [f"**{width} × {height}**", f"{width * height / 1e6:.1f} MP"]
+    kind = "raw" if isinstance(picture, RawImage) else (meta.format or "").upper()
+    parts.append(f"{kind}, {meta.bits} bit{' float' if meta.is_float else ''}".strip(", "))
+    if isinstance(picture, RawImage) and not picture.is_bayer:
+        parts.append("not a Bayer pattern")
+    parts += [meta.camera] if meta.camera else []
+    parts += [f"ISO {meta.iso:.0f}"] if meta.iso else []
+    if meta.exposure_s:
+        parts.append(f"1/{round(1 / meta.exposure_s)} s" if meta.exposure_s < 0.5 else f"{meta.exposure_s:g} s")
+    return " · ".join(parts)
+
+
+def noise(level: Mapping[str, Any]) -> str:
+    """Say how much noise of what grain there is."""
+    sigma = float(level["sigma"]) * 255
+    strength = next(word for limit, word in _STRENGTHS if sigma < limit or limit == math.inf)
+    if sigma < 0.5:
+        return f"{strength} ({sigma:.1f} of 255)"
+    grain = "coarse grain, as cameras and JPEG leave it" if level["correlation"] > CORRELATED else "fine grain"
+    return f"{strength} ({sigma:.1f} of 255), {grain}"
+
+
+def looked(picture: Picture, level: Noise) -> str:
+    """Say what a picture is and how noisy, before anything is done to it."""
+    return f"{facts(picture)}\n\n**Noise found:** {noise(asdict(level))}"
+
+
+def step(made: Mapping[str, Any]) -> str:
+    """Say what one step was, and why."""
+    said = methods.get(made["step"]["method"]).title
+    if made["step"]["strength"] != 1:
+        said += f" at strength {made['step']['strength']:g}"
+    return f"{said}: {made['step']['reason']}" if made["step"]["reason"] else said
+
+
+def report(record: Mapping[str, Any], seconds: float) -> str:
+    """Say what a run did, from the side file of its result."""
+    lines = []
+    for made in record["reports"]:
+        lines.append(f"**Noise found:** {noise(made['noise'])}")
+        lines.append(f"**Done:** {step(made)} · {duration(made['seconds'])}")
+        lines += [f"- {note}" for note in made["facts"].get("notes", ())]
+    tiles = {str(made["tile"]) for made in record["reports"]}
+    whole = "in one piece" if tiles <= {"None"} else "in tiles"
+    precision = record["recipe"]["precision"]
+    lines.append(f"**Time:** {duration(seconds)} on {record['device']}, {precision}, {whole}")
+    return "\n\n".join(dict.fromkeys(lines))
+
+
+def scores(before: Scores, after: Scores) -> str:
+    """Say how much nearer to a clean reference a result is."""
+    rows = [("PSNR", before.psnr, after.psnr, " dB", 2), ("SSIM", before.ssim, after.ssim, "", 4)]
+    said = [
+        f"{name} {old:.{digits}f} → **{new:.{digits}f}**{unit}"
+        for name, old, new, unit, digits in rows
+        if not math.isnan(new)
+    ]
+    return "**Against the reference:** " + ", ".join(said)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return an HTML table whose rows a narrow screen can stack; file names cannot smuggle markup in.
+
+    >>> table(["A"], [["<b>"]])
+    '<table class="figures"><thead><tr><th>A</th></tr></thead><tbody><tr><td>&lt;b&gt;</td></tr></tbody></table>'
+    """
+    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
+    return f'<table class="figures"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def without_paths(text: str, *paths: Path) -> str:
+    """Name files without the folders that this machine keeps them in.
+
+    >>> without_paths("/tmp/x/a.png: damaged", Path("/tmp/x/a.png"))
+    'a.png: damaged'
+    """
+    for path in paths:
+        text = text.replace(f"{path.parent}/", "").replace(f"{path.parent}\\", "")
+    return text
