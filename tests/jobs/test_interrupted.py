@@ -18,7 +18,7 @@ from restore.jobs.journal import DONE
 from restore.picture import Image, Meta
 
 ROOT = Path(__file__).parents[2]
-COUNT = 10
+COUNT = 20
 OPTIONS = ["--set", "wavelet.shifts=8", "--noise", "0.1", "--tile", "128", "--json"]
 
 
@@ -78,7 +78,7 @@ def test_killed_at_any_moment_and_resumed(pictures: Path, expected: dict[str, by
         before = len(journal(out))
         process = started(pictures, "-o", out, *OPTIONS, "--resume")
         wait_for(lambda before=before: len(journal(out)) > before, process)
-        time.sleep(chance.uniform(0, 0.6))
+        time.sleep(chance.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL, f"run {attempt} was over before it could be killed"
