@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
@@ -203,7 +203,11 @@ def test_twenty_clients_and_two_hundred_jobs(server: Server, tmp_path: Path) -> 
         value = number
         path = tiny(tmp_path / f"{number}.png", value)
         try:
-            result = call(clients[number % 20], path, method="none")[0]
+            try:
+                result = call(clients[number % 20], path, method="none")[0]
+            except CancelledError:  # Gradio's client may close the stream its jobs share as one of them ends: ask again
+                lost.append(number)
+                result = call(clients[number % 20], path, method="none")[0]
             with Pillow.open(result) as image:
                 right = image.getpixel((3, 3)) == (value % 256, value // 2, 255 - value)
             said = "right" if right and result.name == path.name else "wrong"
@@ -212,7 +216,8 @@ def test_twenty_clients_and_two_hundred_jobs(server: Server, tmp_path: Path) -> 
         with lock:
             answers[said] += 1
 
-    memory = []
+    memory: list[float] = []
+    lost: list[int] = []
     for half in (range(100), range(100, 200)):
         with ThreadPoolExecutor(60) as pool:
             list(pool.map(work, half))
@@ -220,6 +225,7 @@ def test_twenty_clients_and_two_hundred_jobs(server: Server, tmp_path: Path) -> 
     assert set(answers) <= {"right", "full"}, answers
     assert sum(answers.values()) == 200
     assert answers["right"] >= 80
+    assert len(lost) <= 5, "the server loses answers"
     assert memory[1] - memory[0] < 30, memory
     assert server.is_alive()
 
