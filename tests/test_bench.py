@@ -1,9 +1,10 @@
 """The benchmark command: what it counts is right; how fast this machine is cannot be tested."""
 
 import json
+import mmap
 import sys
+import time
 
-import numpy as np
 import pytest
 import torch
 
@@ -37,12 +38,14 @@ def test_measured_figures_agree_with_each_other() -> None:
 
 
 def test_peak_sees_memory_that_is_given_back() -> None:
-    with bench.Peak(torch.device("cpu")) as peak:
-        held = np.ones(60_000_000, np.uint8)
-        total = sum(int(held[::4096].sum()) for _ in range(3000))
-        del held
-    assert total
-    assert 50e6 < peak.bytes < 90e6
+    size = 60_000_000
+    # fresh pages: an allocator might give old ones, which are resident already
+    with bench.Peak(torch.device("cpu")) as peak, mmap.mmap(-1, size) as held:
+        held.write(b"x" * 4096 * (size // 4096))
+        end = time.monotonic() + 10
+        while peak.bytes < 50e6 and time.monotonic() < end:
+            time.sleep(0.02)
+    assert 50e6 < peak.bytes < 200e6
 
 
 def test_timing_leaves_the_first_run_out() -> None:

@@ -358,7 +358,7 @@ def test_a_checkpoint_that_runs_code_is_refused(call, tmp_path: Path) -> None:
 def test_the_page_is_found_in_a_checkout_and_in_an_installation(call, tmp_path: Path, monkeypatch, name: str) -> None:
     (tmp_path / "restore").mkdir()
     (tmp_path / name).write_text("def main(*, host, port):\n    print('page at', host, port)\n")
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "restore" / "cli.py"))
+    monkeypatch.setattr(cli.machine, "__file__", str(tmp_path / "restore" / "cli" / "machine.py"))
     monkeypatch.setattr(restore, "__path__", [str(tmp_path / "restore")])
     monkeypatch.delitem(sys.modules, "restore._page", raising=False)
     code, out, _ = call("ui", "--port", "8001")

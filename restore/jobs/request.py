@@ -25,6 +25,8 @@ class Request:
         A recipe file, or the side file of a result.
     settings
         ``"method.knob=value"``.
+    weights
+        A weight file for the only step, or ``"method=FILE"``.
     noise, tile
         As they are typed: ``"auto"``, ``"25/255"``; ``"auto"``, ``"off"``, ``"512"``.
     """
@@ -37,6 +39,7 @@ class Request:
     tile: str | None = None
     precision: str | None = None
     seed: int | None = None
+    weights: Sequence[str] = ()
 
 
 def recipe_for(request: Request) -> Recipe:
@@ -56,6 +59,7 @@ def recipe_for(request: Request) -> Recipe:
         named = request.method or ",".join(knobs) or AUTO
         fields["steps"] = tuple(Step.make(method=name.strip()) for name in named.split(","))
     fields["steps"] = tuple(_with_knobs(fields["steps"], knobs, request.strength))
+    fields["steps"] = tuple(_with_weights(fields["steps"], request.weights))
     if request.noise is not None:
         fields["noise"] = noise.parse_level(request.noise)
     if request.tile is not None:
@@ -98,3 +102,19 @@ def _with_knobs(steps: Sequence[Step], knobs: dict[str, dict[str, Any]], strengt
         )
         for step in steps
     ]
+
+
+def _with_weights(steps: Sequence[Step], texts: Sequence[str]) -> list[Step]:
+    """Return the steps with weight files set; a path without a method's name is for the only step."""
+    names = [step.method for step in steps]
+    files: dict[str, str] = {}
+    for text in texts:
+        method, equals, path = text.partition("=")
+        if not equals or (method not in names and Path(text).exists()):
+            method, path = names[0], text
+            if names == [AUTO] or len(names) != 1:
+                raise RecipeError(f"--weights {text}: say whose weights they are: --method M, or --weights M={text}")
+        if method not in names:
+            raise RecipeError(f"--weights {text}: this run has no step {method!r}.{nearest(method, names)}")
+        files[method] = path
+    return [step.model_copy(update={"weights": files.get(step.method, step.weights)}) for step in steps]

@@ -1,0 +1,57 @@
+"""The application that commands register with, and the options that they share."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Restore photographs, raw and developed: denoise, enlighten, repair.",
+)
+Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Picture files, and folders of them.")]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Picture files.")]
+Methods = Annotated[
+    str | None, typer.Option("--method", "-m", metavar="M[,M2]", help="Methods in order (default: auto).")
+]
+RecipeFile = Annotated[
+    Path | None, typer.Option("--recipe", help="A recipe file, the side file of a result, or a preset: night.")
+]
+Knobs = Annotated[list[str] | None, typer.Option("--set", metavar="METHOD.KNOB=VALUE", help="Set a knob.")]
+WeightFiles = Annotated[
+    list[str] | None, typer.Option("--weights", metavar="[M=]FILE", help="Weights in place of the shipped ones.")
+]
+Strength = Annotated[float | None, typer.Option(min=0, max=1, help="How much of the change is kept (default: 1).")]
+DeviceName = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where networks compute.")]
+Precision = Annotated[Literal["auto", "fp32", "bf16", "fp16"] | None, typer.Option(help="Arithmetic (default: auto).")]
+Tile = Annotated[str | None, typer.Option(metavar="auto|N|off", help="Side of tiles (default: auto).")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Of every random choice (default: 0).")]
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON object a line.")]
+
+
+@contextmanager
+def stoppable() -> Iterator[threading.Event]:
+    """Give an event that the first Ctrl-C sets; the second one ends the process at once."""
+    cancelled = threading.Event()
+
+    def stop(_number: int, _frame: Any) -> None:
+        if cancelled.is_set():
+            os._exit(130)
+        cancelled.set()
+        os.write(2, b"stopping; Ctrl-C again quits at once\n")
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield cancelled
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,81 @@
+"""``restore run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from restore.cli.options import (
+    DeviceName,
+    Inputs,
+    Json,
+    Knobs,
+    Methods,
+    Precision,
+    RecipeFile,
+    Seed,
+    Strength,
+    Tile,
+    WeightFiles,
+    app,
+    stoppable,
+)
+
+
+@app.command()
+def run(
+    inputs: Inputs,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results; for one picture, also a file.")],
+    method: Methods = None,
+    recipe: RecipeFile = None,
+    knobs: Knobs = None,
+    weights: WeightFiles = None,
+    strength: Strength = None,
+    noise: Annotated[str | None, typer.Option(metavar="auto|SIGMA", help="As 0.098 or 25/255 (default: auto).")] = None,
+    device: DeviceName = "auto",
+    precision: Precision = None,
+    tile: Tile = None,
+    format: Annotated[  # noqa: A002 - the option's name
+        Literal["keep", "png", "tiff", "jpeg", "webp", "avif", "bmp", "jxl", "dng"] | None,
+        typer.Option(help="Format of the results (default: keep)."),
+    ] = None,
+    depth: Annotated[int | None, typer.Option(metavar="8|16|32", help="Bits a sample (default: the input's).")] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Go into sub-folders.")] = False,
+    suffix: Annotated[str, typer.Option(help="Added to the names of results, before .png.")] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there; never an input.")] = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Pass over what has a result.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run ended.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Files worked on at the same time (default: 1; on Ray what fits).")
+    ] = None,
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="Who works: this process, or Ray workers.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster, as HOST:6379 (default: Ray is started here).")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Folder of clean pictures to score against.")
+    ] = None,
+    seed: Seed = None,
+    is_json: Json = False,
+) -> None:
+    """Restore pictures: files or whole folders, into another folder."""
+    if overwrite and skip_existing:
+        raise typer.BadParameter("give either --overwrite or --skip-existing")
+    if depth not in (None, 8, 16, 32):
+        raise typer.BadParameter(f"--depth is 8, 16 or 32, not {depth}")
+    from restore.jobs import order
+    from restore.jobs.request import Request
+
+    request = Request(method, recipe, knobs or (), strength, noise, tile, precision, seed, weights or ())
+    existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
+    ordered = order.order(inputs, out, request, format=format, depth=depth, ending=suffix, is_recursive=recursive)
+    if dry_run:
+        order.show_plan(ordered, is_json=is_json)
+        return
+    who = {"jobs": jobs, "engine": engine, "address": address}
+    options = order.options(ordered, existing=existing, is_resumed=resume, reference=reference, **who)
+    with stoppable() as cancelled:
+        raise typer.Exit(order.carry_out(ordered, options, device, cancelled, is_json=is_json))
