@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from restore import degrade
+from restore import degrade, weights
 from restore.colour import Floats
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.train.data import Photos, as_floats
@@ -108,6 +108,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/denoise"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", help="weights to go on from: a key of the manifest, or a file")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     config = Config(seed=args.seed)
@@ -116,15 +117,16 @@ def main(argv: list[str] | None = None) -> None:
     rng = np.random.default_rng([config.seed, steps_done(checkpoint)])
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
-    net = UnshuffleUNet()
-    budget = Budget(args.minutes, args.rate, device=args.device)
+    net = UnshuffleUNet() if args.start is None else UnshuffleUNet.from_state(weights.load(args.start)[0])
+    budget = Budget(args.minutes, args.rate, device=args.device, optimiser="muon")
     score = validation(Photos(args.photos, held_out=True), args.device)
     examples = batches(Photos(args.photos), config, rng, args.device)
     state, progress = fit(net, examples, loss, budget, checkpoint, score)
     ship(
         "denoise",
         state,
-        command=f"restore train denoise PHOTOS --minutes {args.minutes:g} --rate {args.rate:g} --seed {config.seed}",
+        command=f"restore train denoise PHOTOS --minutes {args.minutes:g} --rate {args.rate:g} --seed {config.seed}"
+        + (f" --start {args.start}" if args.start else ""),
         data=FREE_PHOTOS,
         steps=progress.steps,
         hours=progress.seconds / 3600,

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from restore.train.muon import Muon
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Budget:
     clip: float = 1.0
     device: str = "cpu"
     is_half: bool = False
+    optimiser: Literal["adamw", "muon"] = "adamw"
     save_every_s: float = 180.0
     log_every: int = 100
 
@@ -66,7 +69,11 @@ def fit(
     the log whenever a checkpoint is written, for the averaged weights.
     """
     net.to(budget.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(net.parameters(), lr=budget.rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimiser: torch.optim.Optimizer = (
+        Muon(net.parameters(), budget.rate, 1e-4)
+        if budget.optimiser == "muon"
+        else torch.optim.AdamW(net.parameters(), lr=budget.rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    )
     average = {k: v.detach().float().clone() for k, v in net.state_dict().items()}
     progress = Progress()
     if checkpoint.exists():
