@@ -38,7 +38,7 @@ class Family:
 
     def variance(self, signal: Tensor) -> Tensor:
         """Return the variance of the noise where the picture without noise has the value ``signal``."""
-        return self.dispersion * signal.clamp_min(0) ** self.power
+        return self.dispersion * torch.pow(signal.clamp_min(0), self.power)
 
     def scaled(self, factor: float) -> Family:
         """Return the noise of the picture multiplied by ``factor``.
@@ -55,4 +55,5 @@ class Family:
         if self.power == 1:
             return self.dispersion * torch.poisson(clean.clamp_min(0) / self.dispersion, generator)
         looks = torch.full_like(clean, 1 / self.dispersion)
-        return clean * self.dispersion * torch._standard_gamma(looks, generator=generator)
+        factors: Tensor = self.dispersion * torch._standard_gamma(looks, generator=generator)
+        return clean * factors

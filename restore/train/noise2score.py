@@ -70,7 +70,8 @@ def batches(photos: Photos, config: Config, rng: np.random.Generator, generator:
             there = Family(seen.power, seen.dispersion * (1 - config.share))
             first, second = gr2r.split(there.draw(photo, generator), there, config.share, generator)
             told = conditions(first[None], *(torch.tensor(v)[None, None, None] for v in (seen.power, seen.dispersion)))
-            examples.append((first, second, told[0], told[0, : config.channels].square().mean().sqrt().reshape(1, 1, 1)))
+            level = told[0, : config.channels].square().mean().sqrt().reshape(1, 1, 1)
+            examples.append((first, second, told[0], level))
         yield tuple(torch.stack(column) for column in zip(*examples, strict=True))  # type: ignore[misc]
 
 
@@ -91,7 +92,7 @@ CASES = [Family(0, (s / 255) ** 2) for s in (10, 25, 50)] + [Family(1, 0.01), Fa
 def validation(photos: Photos, channels: int) -> Callable[[nn.Module], str]:
     """Return a function that scores a network on held-out photos: PSNR against the truth, and SURE gain."""
     generator = torch.Generator().manual_seed(1)
-    clean = torch.stack([torch.from_numpy(as_floats(p[:256, :256])).permute(2, 0, 1) for p in photos.pictures])
+    clean = torch.stack([torch.from_numpy(as_floats(p[:256, :256])).permute(2, 0, 1) for p in photos.pictures[::3]])
     clean = clean if channels == 3 else clean.mean(1, keepdim=True)
     noisy = [case.draw(clean, generator) for case in CASES]
     probe = torch.randint(0, 2, clean.shape, generator=generator).float() * 2 - 1
@@ -140,7 +141,7 @@ def main(argv: list[str] | None = None) -> None:
     weights: dict[str, Tensor] = {}
     steps, hours = 0, 0.0
     for name, config, minutes in (("colour", Config(), args.minutes), ("grey", GREY, args.grey_minutes)):
-        budget = Budget(minutes, args.rate, optimiser="muon")
+        budget = Budget(minutes, args.rate, optimiser="muon", save_every_s=300)
         state, more_steps, more_hours = train(config, args.photos, budget, args.run / f"{name}.pt")
         weights |= {f"{name}.{key}": value for key, value in state.items()}
         steps, hours = steps + more_steps, hours + more_hours
