@@ -38,7 +38,7 @@ class Family:
 
     def variance(self, signal: Tensor) -> Tensor:
         """Return the variance of the noise where the picture without noise has the value ``signal``."""
-        return self.dispersion * torch.pow(signal.clamp_min(0), self.power)
+        return torch.pow(signal.clamp_min(0), self.power) * self.dispersion
 
     def scaled(self, factor: float) -> Family:
         """Return the noise of the picture multiplied by ``factor``.
