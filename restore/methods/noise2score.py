@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -13,15 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from restore import noise as measure
-from restore.errors import ArrayError, WeightsError
+from restore.errors import ArrayError
 from restore.method import Compute, Method, Role, Scene, Settings, State, knob
-from restore.nets.noise2score_unet import Noise2ScoreUNet
-from restore.nets.score_unet import REACH, conditions
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.noise import Noise
 from restore.objectives import tweedie
 from restore.objectives.family import Family
-from restore.objectives.identify import Fit, identify, refine
+from restore.objectives.identify import Fit, identify, refine, sample
+from restore.objectives.removal import Net, Removal, for_channels, networks
 from restore.picture import Domain, Image
 from restore.tiling import TileOp
 
@@ -29,13 +29,8 @@ CORRELATED = 0.15
 """Correlation of neighbouring pixels' noise from which the network, which knows white noise, is not shown it."""
 
 STRIDES = (2, 3, 4)
-SAMPLE = 128
-"""Side of the four parts of a picture from which the law of its noise is found."""
-
 HEALTHY = (0.8, 1.25)
 """SURE gains that a network which fits the noise has."""
-
-Net = UnshuffleUNet | Noise2ScoreUNet
 
 
 class Noise2ScoreSettings(Settings):
@@ -80,31 +75,28 @@ class Noise2Score:
             return TileOp(_same)
         if stride > 1:
             scene.note(f"the noise is correlated between neighbours: every {stride}th pixel is taken together")
-        net = self._net(scene.planes.shape[0])
+        net = for_channels(list(self.nets), scene.planes.shape[0])
+        removal = Removal(net, self.compute.dtype)
         scene.report["stride"] = stride
         if self.settings.kind == "mixed":
-            removal = self._mixed(net, scene, noise)
+            removed = _mixed(removal, scene, noise)
         else:
-            fit = self._fit(net, _sample(scene.planes, stride).to(self.compute.device), noise, scene)
-            removal = _Removal(net, self.compute.dtype, fit.law, _trusted(fit.gain) if _is_score(net) else 1.0)
+            fit = self._fit(removal, sample(scene.planes[:, ::stride, ::stride]), noise, scene)
+            removed = partial(removal, law=fit.law, gain=_trusted(fit.gain))
 
         def run(tile: Tensor) -> Tensor:
             parts = F.pixel_unshuffle(tile[:, None], stride).transpose(0, 1)  # stride**2, C, h / stride, w / stride
-            clean = parts - removal(parts)
+            clean = parts - removed(parts)
             return F.pixel_shuffle(clean.transpose(0, 1), stride)[:, 0]
 
         return TileOp(
             run,
-            halo=(net.radius + REACH) * stride,
+            halo=removal.radius * stride,
             multiple=net.multiple * stride,
             bytes_per_pixel=80 * self.compute.dtype.itemsize,
         )
 
-    def _net(self, channels: int) -> Net:
-        """Return the network for this many channels, else one for single channels, else what there is."""
-        return next((net for wanted in (channels, 1) for net in self.nets if net.channels == wanted), self.nets[0])
-
-    def _fit(self, net: Net, parts: Tensor, noise: Noise, scene: Scene) -> Fit:
+    def _fit(self, removal: Removal, parts: Tensor, noise: Noise, scene: Scene) -> Fit:
         """Return the law of the noise, from what the user says or from the picture, and report it."""
         generator = torch.Generator().manual_seed(int(scene.rng.integers(2**31)))
         powers = {"gaussian": 0, "poisson": 1, "gamma": 2}
@@ -112,7 +104,7 @@ class Noise2Score:
 
         def remove(noisy: Tensor, law: Family) -> Tensor:
             with torch.inference_mode():
-                return _Removal(net, self.compute.dtype, law)(noisy)
+                return removal(noisy.to(self.compute.device), law).cpu()
 
         if level > 0 or _is_given(scene.noise):
             power = powers.get(kind, 0)
@@ -128,53 +120,20 @@ class Noise2Score:
         _report(scene, fit)
         return fit
 
-    def _mixed(self, net: Net, scene: Scene, noise: Noise) -> Callable[[Tensor], Tensor]:
-        """Return the removal of Poisson-Gaussian noise: by the generalised Anscombe transform made Gaussian."""
-        gain = max(noise.gain, 1e-4 * noise.sigma)
-        read = noise.read if noise.gain > 0 else noise.sigma
-        unit = float(tweedie.stabilise(scene.planes.max().clamp_min(gain), gain, read))
-        removal = _Removal(net, self.compute.dtype, Family(0, unit**-2))
-        scene.report.update(kind="mixed", gain=gain, read=read)
 
-        def remove(noisy: Tensor) -> Tensor:
-            stable = tweedie.stabilise(noisy, gain, read)
-            return noisy - tweedie.unstabilise(stable - unit * removal(stable / unit), gain, read)
+def _mixed(removal: Removal, scene: Scene, noise: Noise) -> Callable[[Tensor], Tensor]:
+    """Return the removal of Poisson-Gaussian noise: by the generalised Anscombe transform made Gaussian."""
+    gain = max(noise.gain, 1e-4 * noise.sigma)
+    read = noise.read if noise.gain > 0 else noise.sigma
+    unit = float(tweedie.stabilise(scene.planes.max().clamp_min(gain), gain, read))
+    scene.report.update(kind="mixed", gain=gain, read=read)
 
-        return remove
+    def removed(noisy: Tensor) -> Tensor:
+        stable = tweedie.stabilise(noisy, gain, read)
+        clean = stable - unit * removal(stable / unit, Family(0, unit**-2))
+        return noisy - tweedie.unstabilise(clean, gain, read)
 
-
-@dataclass(frozen=True, eq=False)
-class _Removal:
-    """Maps pictures ``(B, C, H, W)`` to the noise in them."""
-
-    net: Net
-    dtype: torch.dtype
-    law: Family
-    gain: float = 1.0
-
-    def __call__(self, noisy: Tensor) -> Tensor:
-        wanted = self.net.channels
-        batch, channels = noisy.shape[:2]
-        if channels == wanted:
-            return self._of(noisy)
-        single = noisy.reshape(batch * channels, 1, *noisy.shape[2:])  # one by one, as grey pictures
-        found = self._of(single.expand(-1, wanted, -1, -1)).mean(1, keepdim=True)
-        return found.reshape(noisy.shape)
-
-    def _of(self, noisy: Tensor) -> Tensor:
-        if isinstance(self.net, Noise2ScoreUNet):
-            score = self.gain * self.net(noisy.to(self.dtype)).float()
-            return noisy - tweedie.restore(noisy, score, self.law)
-        power, dispersion = (
-            torch.full((1, 1, 1, 1), float(v), device=noisy.device) for v in (self.law.power, self.law.dispersion)
-        )
-        told = conditions(noisy, power, dispersion)
-        found: Tensor = self.net(noisy.to(self.dtype), told.to(self.dtype)).float()
-        return found
-
-
-def _is_score(net: Net) -> bool:
-    return isinstance(net, Noise2ScoreUNet)
+    return removed
 
 
 def _trusted(gain: float) -> float:
@@ -226,19 +185,6 @@ def _stride(planes: Tensor, noise: Noise) -> int:
     return 0
 
 
-def _sample(planes: Tensor, stride: int) -> Tensor:
-    """Return up to four evenly spread parts of a picture ``(B, C, h, w)``, sides multiples of 32."""
-    thin = planes[:, ::stride, ::stride]
-    sides = [min(SAMPLE, n // 32 * 32) for n in thin.shape[1:]]
-    if 0 in sides:
-        index = [torch.from_numpy(np.pad(np.arange(n), (0, -n % 32), "wrap")) for n in thin.shape[1:]]
-        thin = thin[:, index[0]][:, :, index[1]]
-        sides = [min(SAMPLE, n // 32 * 32) for n in thin.shape[1:]]
-    starts = [sorted({0, n - side}) if n < 3 * side else [n // 5, n - n // 5 - side]
-              for n, side in zip(thin.shape[1:], sides, strict=True)]  # fmt: skip
-    return torch.stack([thin[:, r : r + sides[0], c : c + sides[1]] for r in starts[0] for c in starts[1]])
-
-
 def _report(scene: Scene, fit: Fit) -> None:
     """Tell the user what was found."""
     law = fit.law
@@ -249,27 +195,13 @@ def _report(scene: Scene, fit: Fit) -> None:
 
 
 def load(settings: Noise2ScoreSettings, state: State | None, compute: Compute) -> Noise2Score:
-    """Build the networks that the state dict describes; without one, a tiny seeded one.
-
-    Shipped weights hold two networks, ``colour.*`` and ``grey.*``; weights fitted to a user's pictures hold one, and
-    so do published checkpoints of Noise2Score.
-    """
-    nets: list[Net] = []
+    """Build the networks that the state dict describes; without one, a tiny seeded one."""
     if state is None:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             tiny = UnshuffleUNet(3, 5, widths=(8, 12, 16), blocks=(1, 1, 1, 1, 1))
             torch.nn.init.normal_(tiny.tail.weight, std=0.01)
-        nets = [tiny]
-    elif any(name.startswith(("_block1.", "shadow_params.")) for name in state):
-        nets = [Noise2ScoreUNet.from_state(state)]
-    else:
-        for prefix in ("colour.", "grey.", ""):
-            inner = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            if prefix + "head.weight" in state:
-                nets.append(UnshuffleUNet.from_state(inner))
-    if not nets:
-        raise WeightsError("these weights are not of noise2score: they hold no score network")
+    nets: list[Net] = [tiny] if state is None else networks(state)
     ready = [net.to(compute.device, compute.dtype, memory_format=torch.channels_last).eval() for net in nets]  # type: ignore[call-overload]
     return Noise2Score(settings, tuple(net.requires_grad_(False) for net in ready), compute)
 

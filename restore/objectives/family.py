@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -51,7 +52,7 @@ class Family:
     def draw(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """Return a noisy version of a picture; only the powers 0, 1 and 2 can be drawn."""
         if self.power == 0:
-            return clean + self.dispersion**0.5 * torch.randn(clean.shape, generator=generator)
+            return clean + math.sqrt(self.dispersion) * torch.randn(clean.shape, generator=generator)
         if self.power == 1:
             return self.dispersion * torch.poisson(clean.clamp_min(0) / self.dispersion, generator)
         looks = torch.full_like(clean, 1 / self.dispersion)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,6 +18,10 @@ Remove = Callable[[Tensor, Family], Tensor]
 
 DARK = 0.03
 """Share of the picture's white below which the signal says too little about its own power."""
+
+
+SAMPLE = 128
+"""Side of the parts of a picture that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -96,3 +101,19 @@ def identify(remove: Remove, noisy: Tensor, sigma: float, generator: torch.Gener
     guesses = [Family(0, sigma**2), start(noisy, 1), start(noisy, 2)]
     fits = [refine(remove, noisy, law, generator) for law in guesses if law.dispersion > 0]
     return sorted(fits, key=lambda fit: fit.misfit)
+
+
+def sample(planes: Tensor) -> Tensor:
+    """Return up to four evenly spread parts of a picture ``(B, C, h, w)``, sides multiples of 32.
+
+    A smaller picture is continued by itself.
+    """
+    thin = planes
+    sides = [min(SAMPLE, n // 32 * 32) for n in thin.shape[1:]]
+    if 0 in sides:
+        index = [torch.from_numpy(np.pad(np.arange(n), (0, -n % 32), "wrap")) for n in thin.shape[1:]]
+        thin = thin[:, index[0]][:, :, index[1]]
+        sides = [min(SAMPLE, n // 32 * 32) for n in thin.shape[1:]]
+    starts = [sorted({0, n - side}) if n < 3 * side else [n // 5, n - n // 5 - side]
+              for n, side in zip(thin.shape[1:], sides, strict=True)]  # fmt: skip
+    return torch.stack([thin[:, r : r + sides[0], c : c + sides[1]] for r in starts[0] for c in starts[1]])
