@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -99,7 +98,6 @@ class Noise2Score:
     def _fit(self, removal: Removal, parts: Tensor, noise: Noise, scene: Scene) -> Fit:
         """Return the law of the noise, from what the user says or from the picture, and report it."""
         generator = torch.Generator().manual_seed(int(scene.rng.integers(2**31)))
-        powers = {"gaussian": 0, "poisson": 1, "gamma": 2}
         kind, level = self.settings.kind, self.settings.level
 
         def remove(noisy: Tensor, law: Family) -> Tensor:
@@ -107,13 +105,11 @@ class Noise2Score:
                 return removal(noisy.to(self.compute.device), law).cpu()
 
         if level > 0 or _is_given(scene.noise):
-            power = powers.get(kind, 0)
-            level = level or noise.sigma
-            told = Family(power, _dispersion(power, level))
+            told = Family.of(kind, level or noise.sigma)
             fit = replace(refine(remove, parts, told, generator, rounds=0), law=told)
         else:
             fits = identify(remove, parts, noise.sigma, generator)
-            fits = [fit for fit in fits if kind == "auto" or fit.law.power == powers[kind]]
+            fits = [fit for fit in fits if kind == "auto" or fit.law.name == kind]
             fit = refine(remove, parts, fits[0].law, generator)
             fit = replace(fit, gain=fits[0].gain)
         scene.progress(1.0)
@@ -149,15 +145,6 @@ def _is_given(noise: Noise) -> bool:
     return noise.confidence == 1 and noise.gain == 0 and noise.read == noise.sigma and noise.sigma > 0
 
 
-def _dispersion(power: int, level: float) -> float:
-    """Return what a level stated by a user means: sigma, the brightness of one count, or the number of looks.
-
-    >>> _dispersion(0, 0.1) == 0.1**2, _dispersion(1, 0.01), _dispersion(2, 50)
-    (True, 0.01, 0.02)
-    """
-    return level**2 if power == 0 else level if power == 1 else 1 / level
-
-
 def _noise(scene: Scene) -> Noise:
     """Return the noise, measured anew where the picture's white is far from one (counts, temperatures, HDR)."""
     white = float(scene.planes.abs().flatten()[:: max(1, scene.planes.numel() // 100_000)].quantile(0.99))
@@ -187,11 +174,9 @@ def _stride(planes: Tensor, noise: Noise) -> int:
 
 def _report(scene: Scene, fit: Fit) -> None:
     """Tell the user what was found."""
-    law = fit.law
-    level = math.sqrt(law.dispersion) if law.power == 0 else law.dispersion if law.power == 1 else 1 / law.dispersion
-    scene.report.update(kind=law.name, level=level, gain=round(fit.gain, 3))
+    scene.report.update(kind=fit.law.name, level=fit.law.level, gain=round(fit.gain, 3))
     if not HEALTHY[0] <= fit.gain <= HEALTHY[1]:
-        scene.note(f"g = {fit.gain:.2f}: the noise is not quite of the kind {law.name!r} at this level")
+        scene.note(f"g = {fit.gain:.2f}: the noise is not quite of the kind {fit.law.name!r} at this level")
 
 
 def load(settings: Noise2ScoreSettings, state: State | None, compute: Compute) -> Noise2Score:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+POWERS = {"gaussian": 0, "poisson": 1, "gamma": 2}
+
 
 @dataclass(frozen=True)
 class Family:
@@ -35,7 +37,26 @@ class Family:
         >>> Family(0.2, 0.01).name, Family(1.4, 0.01).name, Family(2.3, 0.01).name
         ('gaussian', 'poisson', 'gamma')
         """
-        return ("gaussian", "poisson", "gamma")[min(max(round(self.power), 0), 2)]
+        return list(POWERS)[min(max(round(self.power), 0), 2)]
+
+    @property
+    def level(self) -> float:
+        """What people call the level: sigma, the brightness of one count, or the number of looks.
+
+        >>> Family(0, 0.25).level, Family(1, 0.01).level, Family(2, 0.02).level
+        (0.5, 0.01, 50.0)
+        """
+        return {"gaussian": math.sqrt(self.dispersion), "poisson": self.dispersion}.get(self.name, 1 / self.dispersion)
+
+    @classmethod
+    def of(cls, kind: str, level: float) -> Family:
+        """Return a law by its name, Gaussian for any other word, and :attr:`level`.
+
+        >>> Family.of("gamma", 50), Family.of("auto", 0.5)
+        (Family(power=2, dispersion=0.02), Family(power=0, dispersion=0.25))
+        """
+        power = POWERS.get(kind, 0)
+        return cls(power, (level**2, level, 1 / level)[power])
 
     def variance(self, signal: Tensor) -> Tensor:
         """Return the variance of the noise where the picture without noise has the value ``signal``."""

@@ -20,6 +20,9 @@ DARK = 0.03
 """Share of the picture's white below which the signal says too little about its own power."""
 
 
+MOST = 2.5
+"""Factor by which a fitted dispersion may differ from the first guess: an untrained network says anything."""
+
 SAMPLE = 128
 """Side of the parts of a picture that are looked at."""
 
@@ -65,6 +68,7 @@ def refine(remove: Remove, noisy: Tensor, law: Family, generator: torch.Generato
     signs = sure.probe(noisy, generator)
     white = float(noisy.mean((2, 3)).max().clamp_min(1e-6))
     gain = misfit = 1.0
+    first = law.dispersion
     for turn in range(rounds + 1):
         removed, slope = _removed(remove, noisy, law, signs)
         clean = noisy - removed
@@ -77,7 +81,7 @@ def refine(remove: Remove, noisy: Tensor, law: Family, generator: torch.Generato
         left = float(slope[counted].mean().clamp_min(0.02))
         dispersion = float((removed[counted] ** 2 / shape).mean()) / left
         misfit = 0.5 * float(torch.log(torch.tensor(dispersion) * shape).mean())
-        law = replace(law, dispersion=min(max(dispersion, law.dispersion / 4), law.dispersion * 4))
+        law = replace(law, dispersion=min(max(dispersion, first / MOST), first * MOST))
     return Fit(law, misfit, gain)
 
 

@@ -89,6 +89,6 @@ def test_sure_finds_the_wiener_gain() -> None:
     noisy = torch.randn(200_000, generator=generator) * (1 + variance) ** 0.5
     factor = torch.tensor(0.0, requires_grad=True)
     for _ in range(60):
-        (slope,) = torch.autograd.grad(sure.loss(lambda y: factor * y, noisy, variance, generator, 1e-2), factor)
+        (slope,) = torch.autograd.grad(sure.loss(lambda y, k=factor: k * y, noisy, variance, generator, 1e-2), factor)
         factor = (factor - 0.3 * slope).detach().requires_grad_()
     assert factor.item() == pytest.approx(variance / (1 + variance), rel=0.03)
