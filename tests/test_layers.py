@@ -23,6 +23,7 @@ ALLOWED_SIBLINGS = {
     ("choose", "recipe"),
     ("pipeline", "choose"),
     ("restore", "arrays"),
+    ("jobs", "arrays"),
 }
 
 
