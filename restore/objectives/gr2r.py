@@ -19,7 +19,7 @@ def split(noisy: Tensor, noise: Family, share: float, generator: torch.Generator
     Parameters
     ----------
     noise
-        Power 0, 1 or 2, as it is in ``noisy``; Poisson: values are multiples of the dispersion.
+        Power 0, 1 or 2, as it is in ``noisy``; Poisson: values should be multiples of the dispersion.
     share
         0...1, of the information that goes into the second.
 
@@ -32,8 +32,9 @@ def split(noisy: Tensor, noise: Family, share: float, generator: torch.Generator
         extra = (noise.dispersion * share / (1 - share)) ** 0.5
         first = noisy + extra * torch.randn(noisy.shape, generator=generator)
     elif noise.power == 1:
-        counts = (noisy / noise.dispersion).round().clamp_min(0)
-        taken = torch.binomial(counts, torch.full_like(counts, share), generator=generator)
+        counts = noisy / noise.dispersion
+        whole = (counts + 1e-3).floor().clamp_min(0)  # what is no whole count is shared out evenly: no bias
+        taken = torch.binomial(whole, torch.full_like(whole, share), generator=generator) + share * (counts - whole)
         first = noise.dispersion * (counts - taken) / (1 - share)
     else:
         looks = 1 / noise.dispersion

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -20,7 +21,7 @@ DARK = 0.03
 """Share of the picture's white below which the signal says too little about its own power."""
 
 
-MOST = 2.5
+MOST = 4.0
 """Factor by which a fitted dispersion may differ from the first guess: an untrained network says anything."""
 
 SAMPLE = 96
@@ -66,23 +67,29 @@ def refine(remove: Remove, noisy: Tensor, law: Family, generator: torch.Generato
     much the level that the network was told is wrong; a fixed point is reached in a few rounds.
     """
     signs = sure.probe(noisy, generator)
+    local = F.avg_pool2d(noisy, 5, stride=1, padding=2, count_include_pad=False)  # the same for all laws
     white = float(noisy.mean((2, 3)).max().clamp_min(1e-6))
     gain = misfit = 1.0
     first = law.dispersion
     for turn in range(rounds + 1):
         removed, slope = _removed(remove, noisy, law, signs)
         clean = noisy - removed
-        if turn == 0:
-            gain = sure.gain(removed, law.variance(clean), slope)
-        counted = clean > DARK * white if law.power else torch.ones_like(clean, dtype=torch.bool)
-        if counted.sum() < 64:
+        found = sure.gain(removed, law.variance(clean), slope)
+        gain = found if turn == 0 else gain
+        counted = local > DARK * white
+        if counted.sum() < 64 or found <= 0:
             return Fit(law, float("inf"), gain)
-        shape = clean[counted] ** law.power
-        left = float(slope[counted].mean().clamp_min(0.02))
-        dispersion = float((removed[counted] ** 2 / shape).mean()) / left
-        misfit = 0.5 * float(torch.log(torch.tensor(dispersion) * shape).mean())
-        law = replace(law, dispersion=min(max(dispersion, first / MOST), first * MOST))
+        misfit = _misfit(removed[counted], local[counted] ** law.power, slope[counted])
+        law = replace(law, dispersion=min(max(law.dispersion / found, first / MOST), first * MOST))
     return Fit(law, misfit, gain)
+
+
+def _misfit(removed: Tensor, shape: Tensor, slope: Tensor) -> float:
+    """Return minus the mean log likelihood of Gaussian noise whose variance follows ``shape``, robust to texture."""
+    squares = removed**2 / shape
+    held = squares.clamp_max(9 * 2.2 * float(squares.median()))  # three sigma, by the median
+    variance = float(held.mean()) / float(slope.mean().clamp_min(0.02))
+    return 0.5 * math.log(max(variance, 1e-30)) + 0.5 * float(shape.log().mean())
 
 
 def _removed(remove: Remove, noisy: Tensor, law: Family, signs: Tensor) -> tuple[Tensor, Tensor]:

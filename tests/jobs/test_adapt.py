@@ -95,8 +95,10 @@ def test_what_does_not_help_is_said_and_undone(start: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("unit", [1000.0, 1e-3])
 def test_any_unit_gives_the_same_fit(start: str, tmp_path: Path, unit: float) -> None:
     pictures = [noisy(seed) for seed in range(2)]
-    plain = adapt(pictures, tmp_path / "a.safetensors", steps=1, start=start)
-    other = adapt([p * np.float32(unit) for p in pictures], tmp_path / "b.safetensors", steps=1, start=start)
+    plain = adapt(pictures, tmp_path / "a.safetensors", steps=1, kind="gaussian", start=start)
+    other = adapt(
+        [p * np.float32(unit) for p in pictures], tmp_path / "b.safetensors", steps=1, kind="gaussian", start=start
+    )
     assert other.level == pytest.approx(unit * plain.level, rel=1e-3)
     assert other.before == pytest.approx(plain.before, abs=1e-2)
 

@@ -22,6 +22,13 @@ def test_a_split_is_two_independent_pictures_of_the_same_law(law: Family, share:
     assert abs(torch.corrcoef(torch.stack([first, second]))[0, 1].item()) < 0.006
 
 
+def test_a_split_at_a_wrong_count_is_still_without_bias() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noisy = Family(1, 0.1).draw(torch.full((400_000,), 0.35), generator)
+    for part in gr2r.split(noisy, Family(1, 0.093), 0.3, generator):
+        assert part.mean().item() == pytest.approx(noisy.mean().item(), abs=0.002)
+
+
 def test_a_gaussian_split_is_the_perturbation_of_score_matching() -> None:
     assert ardae.share(1.0) == 0.5
     ratio = 0.5
