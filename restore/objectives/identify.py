@@ -35,7 +35,7 @@ class Fit:
     Parameters
     ----------
     misfit
-        Minus the mean log likelihood of what the network removed: the smallest is the law.
+        How far the power that what was removed follows is from the power that the network was told.
     gain
         SURE gain (:func:`restore.objectives.sure.gain`) at the level that was told at first.
     """
@@ -69,7 +69,7 @@ def refine(remove: Remove, noisy: Tensor, law: Family, generator: torch.Generato
     signs = sure.probe(noisy, generator)
     local = F.avg_pool2d(noisy, 5, stride=1, padding=2, count_include_pad=False)  # the same for all laws
     white = float(noisy.mean((2, 3)).max().clamp_min(1e-6))
-    gain = misfit = 1.0
+    gain, seen = 1.0, law.power
     first = law.dispersion
     for turn in range(rounds + 1):
         removed, slope = _removed(remove, noisy, law, signs)
@@ -79,17 +79,29 @@ def refine(remove: Remove, noisy: Tensor, law: Family, generator: torch.Generato
         counted = local > DARK * white
         if counted.sum() < 64 or found <= 0:
             return Fit(law, float("inf"), gain)
-        misfit = _misfit(removed[counted], local[counted] ** law.power, slope[counted])
+        seen = power_of(removed[counted], local[counted])
         law = replace(law, dispersion=min(max(law.dispersion / found, first / MOST), first * MOST))
-    return Fit(law, misfit, gain)
+    return Fit(law, abs(seen - law.power), gain)
 
 
-def _misfit(removed: Tensor, shape: Tensor, slope: Tensor) -> float:
-    """Return minus the mean log likelihood of Gaussian noise whose variance follows ``shape``, robust to texture."""
-    squares = removed**2 / shape
-    held = squares.clamp_max(9 * 2.2 * float(squares.median()))  # three sigma, by the median
-    variance = float(held.mean()) / float(slope.mean().clamp_min(0.02))
-    return 0.5 * math.log(max(variance, 1e-30)) + 0.5 * float(shape.log().mean())
+def power_of(removed: Tensor, signal: Tensor) -> float:
+    """Return the power of the signal that the variance of what was removed follows best, in -0.5...2.5.
+
+    By the likelihood of Gaussian noise, with squares beyond three sigma held, so that texture counts little.
+
+    >>> signal = torch.linspace(0.1, 1, 1000)
+    >>> round(power_of(signal * torch.tensor([1.0, -1.0]).repeat(500), signal), 1)
+    2.0
+    """
+    grid = torch.arange(-0.5, 2.51, 0.1).tolist()
+    squares, height = removed**2, float(signal.log().mean())
+
+    def misfit(power: float) -> float:
+        shaped = squares / signal**power
+        held = shaped.clamp_max(9 * 2.2 * float(shaped.median()))  # three sigma, by the median
+        return math.log(max(float(held.mean()), 1e-30)) + power * height
+
+    return float(min(grid, key=misfit))
 
 
 def _removed(remove: Remove, noisy: Tensor, law: Family, signs: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,7 +112,7 @@ def _removed(remove: Remove, noisy: Tensor, law: Family, signs: Tensor) -> tuple
 
 
 def identify(remove: Remove, noisy: Tensor, sigma: float, generator: torch.Generator) -> list[Fit]:
-    """Fit the Gaussian, the Poisson and the Gamma law to a picture; the most likely first.
+    """Fit the Gaussian, the Poisson and the Gamma law to a picture; the one that confirms itself best first.
 
     Parameters
     ----------
