@@ -64,10 +64,13 @@ class Limits:
         Height times width; of all pages together in a stack.
     max_bytes
         Size of the file.
+    max_seconds
+        Processor time for decoding a raw file or a rare format, which has a process of its own for that.
     """
 
     max_pixels: int = 400_000_000
     max_bytes: int = 4 << 30
+    max_seconds: float = 120.0
 
     def check(self, path: Path, width: int, height: int) -> None:
         """Refuse a picture without pixels or with too many.

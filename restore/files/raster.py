@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -24,7 +24,7 @@ from restore.errors import (
     UnsupportedError,
     WriteError,
 )
-from restore.files import ifd
+from restore.files import ifd, isolated
 from restore.files.atomic import replacing
 from restore.files.bmp import read_bmp, write_bmp
 from restore.files.container import Limits, kind_of, opened, suffix, target_format
@@ -33,11 +33,18 @@ from restore.files.jxl import read_jxl, write_jxl
 from restore.files.metadata import exif_with_orientation, resolution_tags
 from restore.files.png import read_png, write_png
 from restore.files.through_pillow import read_avif, read_jpeg, read_webp, write_avif, write_jpeg, write_webp
-from restore.files.tiff import read_tiff, read_tiff_stack
+from restore.files.tiff import is_plain, read_tiff, read_tiff_stack
 from restore.files.tiff_writer import fits_half, write_tiff
 from restore.picture import Floats, Image, Picture, RawImage
 
-_READERS: dict[str, Callable[[Path, ifd.Buffer, Limits], Image]] = {
+
+def _read_sensor(path: Path, _view: ifd.Buffer, limits: Limits) -> Picture:
+    from restore.files.sensor import read_raw
+
+    return read_raw(path, limits)
+
+
+_READERS: dict[str, Callable[[Path, ifd.Buffer, Limits], Picture]] = {
     "jpeg": read_jpeg,
     "png": read_png,
     "tiff": read_tiff,
@@ -46,7 +53,10 @@ _READERS: dict[str, Callable[[Path, ifd.Buffer, Limits], Image]] = {
     "avif": read_avif,
     "heic": read_heic,
     "jxl": read_jxl,
+    "raw": _read_sensor,
 }
+_RISKY = {"raw", "heic", "jxl", "avif"}
+"""Formats whose decoders are young, huge or written for trusted files; and TIFF in a rare compression."""
 _DEPTHS = {"png": (8, 16), "tiff": (8, 16, 32), "jxl": (8, 16, 32)}
 _LARGEST_SIDE = {"jpeg": 65500, "webp": 16383, "avif": 65535, "bmp": (1 << 31) - 1}
 _HAS_NO_DPI = ("webp", "avif", "jxl")
@@ -96,15 +106,8 @@ def read(path: Path | str, *, limits: Limits = Limits()) -> Picture:  # noqa: B0
     TooLargeError
         Beyond the limits.
     """
-    path = Path(path)
-    with opened(path, limits) as view:
-        container = kind_of(path, view)
-        if container != "raw":
-            with _decoding(path, container):
-                return _READERS[container](path, view, limits)
-    from restore.files.sensor import read_raw
-
-    return read_raw(path, max_pixels=limits.max_pixels)
+    picture: Picture = _read(Path(path), limits, is_stack=False)
+    return picture
 
 
 def read_stack(path: Path | str, *, limits: Limits = Limits()) -> list[Image]:  # noqa: B008 - frozen
@@ -115,15 +118,31 @@ def read_stack(path: Path | str, *, limits: Limits = Limits()) -> list[Image]:  
     ReadError, UnsupportedError, TooLargeError
         As `read`; the limit holds for all pages together.
     """
-    path = Path(path)
+    pictures: list[Image] = _read(Path(path), limits, is_stack=True)
+    return pictures
+
+
+def _read(path: Path, limits: Limits, *, is_stack: bool) -> Any:
+    """Read a picture or a stack: here what mainstream code decodes, in a process of its own what is risky."""
     with opened(path, limits) as view:
-        if kind_of(path, view) == "tiff":
-            with _decoding(path, "tiff"):
+        container = kind_of(path, view)
+        is_risky = container in _RISKY or (container == "tiff" and not is_plain(view))
+    if is_risky and not isolated.may_decode_here():
+        return isolated.read(path, limits, is_stack=is_stack)
+    return read_here(path, limits, is_stack=is_stack)
+
+
+def read_here(path: Path, limits: Limits, *, is_stack: bool) -> Any:
+    """Read a picture or a stack of them in this process; see `read` and `read_stack`."""
+    with opened(path, limits) as view:
+        container = kind_of(path, view)
+        with _decoding(path, container):
+            if container == "tiff" and is_stack:
                 return read_tiff_stack(path, view, limits)
-    picture = read(path, limits=limits)
-    if not isinstance(picture, Image):
+            picture = _READERS[container](path, view, limits)
+    if is_stack and not isinstance(picture, Image):
         raise UnsupportedError(path, "a sensor's mosaic is not a stack of pictures; develop it first")
-    return [picture]
+    return [picture] if is_stack else picture
 
 
 def write(

@@ -15,7 +15,7 @@ import tifffile
 from PIL import TiffImagePlugin
 
 from restore.errors import ReadError, UnsupportedError
-from restore.files import ifd
+from restore.files import ifd, isolated
 from restore.files.container import Limits, not_installed
 from restore.files.metadata import exif_with_orientation, meta_from, orientation, resolution
 from restore.files.samples import Canvas, Samples, quantise, spans
@@ -32,6 +32,7 @@ NONE, DEFLATE = 1, 8
 WHITE_IS_ZERO, GREY, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 _COLOURS = {WHITE_IS_ZERO: 1, GREY: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
 _PLAIN_CODECS = {NONE, DEFLATE, 32946, 34925}
+_PLAIN_BITS = {1, 8, 16, 32, 64}
 _FLOAT_PREDICTOR, _SEPARATE, _PREMULTIPLIED = 3, 2, 1
 _LARGEST_TAG = 60_000
 
@@ -53,6 +54,16 @@ class _Page:
         """Return room for the page's samples."""
         white = 1.0 if self.is_float else float((1 << self.bits) - 1)
         return Canvas(self.shape, has_alpha=self.has_alpha, white=white)
+
+
+def is_plain(view: ifd.Buffer) -> bool:
+    """Whether every page is stored as it is or deflated: what needs no rare decoder."""
+    return all(
+        ifd.numbers(tags, ifd.CODEC)[:1] in {(), *((codec,) for codec in _PLAIN_CODECS)}
+        and ifd.numbers(tags, ifd.PREDICTOR)[:1] != (_FLOAT_PREDICTOR,)
+        and set(ifd.numbers(tags, ifd.BITS)) <= _PLAIN_BITS
+        for tags in ifd.directories(view)
+    )
 
 
 def read_tiff(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
@@ -141,11 +152,11 @@ def _checked(path: Path, size: int, limits: Limits, tags: Any) -> _Page:
 def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
     """Return the samples and what they mean, by the decoder at hand that keeps all bits."""
     tags = page.tags
-    is_plain = (
-        tags.compression in _PLAIN_CODECS and tags.predictor != _FLOAT_PREDICTOR and page.bits in (1, 8, 16, 32, 64)
-    )
+    is_common = tags.compression in _PLAIN_CODECS and tags.predictor != _FLOAT_PREDICTOR and page.bits in _PLAIN_BITS
+    if not is_common and not isolated.may_decode_here():
+        raise ReadError(path, "damaged TIFF (its directories contradict each other); get a fresh copy")
     can_all = importlib.util.find_spec("imagecodecs") is not None
-    if page.photometric != YCBCR and (is_plain or can_all):
+    if page.photometric != YCBCR and (is_common or can_all):
         return _by_segments(path, page), page.photometric
     problem = f"this TIFF ({tags.compression.name}, {page.bits} bits)"
     is_separate = int(tags.planarconfig) == _SEPARATE  # OpenCV misreads it

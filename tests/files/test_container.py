@@ -48,7 +48,8 @@ def test_what_needs_an_optional_package_says_which(tmp_path):
     sys.modules["imagecodecs"] = sys.modules["pillow_heif"] = None
     from pathlib import Path
     from restore.errors import UnsupportedError
-    from restore.files import read
+    from restore.files import isolated, read
+    isolated.enter()
     for name, extra in (("a.tif", "jxl"), ("a.jxl", "jxl"), ("a.heic", "heif")):
         try:
             read(Path(sys.argv[1]) / name)
