@@ -83,9 +83,9 @@ class Limits:
         if width < 1 or height < 1:
             raise ReadError(path, f"a picture of {width} x {height} has no pixels; the file is damaged")
         if width * height > self.max_pixels:
-            found = f"{width} x {height} is {width * height / 1e6:.0f} megapixels"
-            limit = f"{self.max_pixels / 1e6:g}"
-            raise TooLargeError(path, f"{found}, the limit is {limit}; raise Limits.max_pixels if you trust it")
+            found = f"{width} x {height} is {round(width * height / 1e6, 2):g} megapixels"
+            limit = f"the limit is {self.max_pixels / 1e6:g}"
+            raise TooLargeError(path, f"{found}, {limit}; raise --max-megapixels (Limits.max_pixels) if you trust it")
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def opened(path: Path, limits: Limits) -> Iterator[mmap.mmap]:
         if size == 0:
             raise ReadError(path, "the file is empty; copy it again from its source")
         if size > limits.max_bytes:
-            problem = f"{size} bytes, the limit is {limits.max_bytes}; raise Limits.max_bytes if you trust it"
+            problem = f"{size} bytes, the limit is {limits.max_bytes}; raise --max-bytes (Limits.max_bytes)"
             raise TooLargeError(path, problem)
         with path.open("rb") as file:
             view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -180,7 +180,7 @@ class _Worker:
             self._process.wait(1)
         code = self._process.poll()
         if code in (None, -getattr(signal, "SIGXCPU", 0)):
-            problem = f"decoding takes more than {limits.max_seconds:g} s; it is damaged, or raise Limits.max_seconds"
+            problem = f"decoding takes more than {limits.max_seconds:g} s; it is damaged, or raise --max-seconds"
             return ReadError(path, problem)
         how = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
         return ReadError(path, f"its decoder crashed ({how}); it is damaged or hostile: get a fresh copy")
