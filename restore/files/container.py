@@ -48,6 +48,7 @@ _FOREIGN = {
     b"qoif": "a QOI picture",
     b"<svg": "an SVG drawing",
 }
+_ARCHIVES = (b"PK\3\4", b"PK\5\6", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _SENSOR_COLOURS = {32803, 34892}
@@ -162,6 +163,8 @@ def kind_of(path: Path, view: ifd.Buffer) -> str:
     for magic, name in _FOREIGN.items():
         if head.startswith(magic):
             raise UnsupportedError(path, f"is {name}, which cannot be read; convert it to PNG or TIFF first")
+    if head.startswith(_ARCHIVES):
+        raise UnsupportedError(path, "is an archive, and archives are never unpacked here; unpack it first")
     raise ReadError(path, f"is not a picture (it starts with {head[:8]!r}); its name may be wrong")
 
 

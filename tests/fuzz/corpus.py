@@ -22,13 +22,14 @@ XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"></x:xmpmeta>'
 SENSOR_CODECS = (1, 7, 8, 32767, 32769, 32770, 32773, 34713, 34892, 52546, 65000, 65535)
 MAKERS = {
     "Canon": "Canon EOS 5D", "NIKON CORPORATION": "NIKON D70", "SONY": "ILCE-7", "SAMSUNG": "NX1", "PENTAX": "K-5",
-    "Panasonic": "DMC-GH2", "OLYMPUS IMAGING CORP.": "E-5", "EASTMAN KODAK COMPANY": "DCS Pro 14N", "Leaf": "Leaf Aptus",
-    "FUJIFILM": "X-T1", "Phase One": "P 45", "Hasselblad": "Hasselblad H3D",
+    "Panasonic": "DMC-GH2", "OLYMPUS IMAGING CORP.": "E-5", "EASTMAN KODAK COMPANY": "DCS Pro 14N",
+    "Leaf": "Leaf Aptus", "FUJIFILM": "X-T1", "Phase One": "P 45", "Hasselblad": "Hasselblad H3D",
 }  # fmt: skip
 HEADS = {
     "crw": b"II\x1a\0\0\0HEAPCCDR\2\0\1\0", "raf": b"FUJIFILMCCD-RAW 0201FF383501FinePix S5Pro\0\0\0", "mrw": b"\0MRM",
-    "x3f": b"FOVb\0\0\2\0", "rw2": b"IIU\0\x18\0\0\0", "orf": b"IIRO\x08\0\0\0", "cr3": b"\0\0\0\x18ftypcrx \0\0\0\1crx isom",
+    "x3f": b"FOVb\0\0\2\0", "rw2": b"IIU\0\x18\0\0\0", "orf": b"IIRO\x08\0\0\0",
     "iiq": b"IIII\xba\xbe\xca\xfe", "nokia": b"NOKIARAW", "arri": b"ARRI\x12\x34\x56\x78", "dsc": b"DSC-Image",
+    "cr3": b"\0\0\0\x18ftypcrx \0\0\0\1crx isom",
     "qtk": b"qktk\0\0\0\0", "cr2": b"II*\0\x10\0\0\0CR\2\0",
 }  # fmt: skip
 
