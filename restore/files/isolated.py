@@ -35,11 +35,15 @@ COMMAND = (sys.executable, "-P", "-m", "restore.files.decoder")
 PATIENCE = 4.0
 """Wall seconds given for each processor second, for machines that do more than this."""
 
+PICTURE, STACK, SCAN = "picture", "stack", "scan"
+"""What a worker is asked for; the last is what is wrong with a JPEG's data."""
+
+_BROKEN = "Corrupt JPEG data: "
 _START_S = 120.0
 _KEPT, _LIFE = 2, 500
 _LONGEST_ANSWER = 1 << 26
 _MOST_A_PIXEL = 16
-_IS_POSSIBLE = hasattr(socket, "send_fds")
+IS_POSSIBLE = hasattr(socket, "send_fds")
 _is_inside = False
 
 
@@ -56,10 +60,25 @@ def is_inside() -> bool:
 
 def may_decode_here() -> bool:
     """Whether risky decoders run in this process: it is a worker, or the system lets nobody start one."""
-    if not _is_inside and not _IS_POSSIBLE:
+    if not _is_inside and not IS_POSSIBLE:
         problem = "this system cannot pass open files between processes: raw files and rare formats are decoded"
         warnings.warn(f"{problem} without limits in this process; open only files you trust", RuntimeWarning, 2)
-    return _is_inside or not _IS_POSSIBLE
+    return _is_inside or not IS_POSSIBLE
+
+
+def check_scan(path: Path, limits: Limits) -> None:
+    """Look whether a JPEG's data are whole: what ends early, libjpeg fills with grey and reports as no error.
+
+    Raises
+    ------
+    ReadError
+        They are not.
+    """
+    with tempfile.TemporaryFile() as nothing, _POOL.worker() as worker:
+        said = str(worker.ask(path, nothing.fileno(), limits, SCAN).get("tree", ""))
+    broken = [line for line in said.splitlines() if line.startswith(_BROKEN) and "extraneous" not in line]
+    if broken:
+        raise ReadError(path, f"truncated or damaged JPEG ({broken[0].partition(': ')[2]}); get a fresh copy")
 
 
 def read(path: Path, limits: Limits, *, is_stack: bool = False) -> Any:
@@ -74,7 +93,7 @@ def read(path: Path, limits: Limits, *, is_stack: bool = False) -> Any:
     """
     with tempfile.TemporaryFile() if not hasattr(os, "memfd_create") else _memory() as block:
         with _POOL.worker() as worker:
-            answer = worker.ask(path, block.fileno(), limits, is_stack=is_stack)
+            answer = worker.ask(path, block.fileno(), limits, STACK if is_stack else PICTURE)
         if "tree" not in answer:
             raise _error(path, answer)
         try:
@@ -139,11 +158,11 @@ class _Worker:
             code = self._process.returncode
             raise RestoreError(f"the decoder's process does not start (it ended with {code}); try {' '.join(COMMAND)}")
 
-    def ask(self, path: Path, block: int, limits: Limits, *, is_stack: bool) -> dict[str, Any]:
+    def ask(self, path: Path, block: int, limits: Limits, task: str) -> dict[str, Any]:
         """Have a file read into an open file; return a tree, or what went wrong."""
         self._served += 1
         self.is_spent = True
-        order = asdict(limits) | {"path": os.path.abspath(path), "is_stack": is_stack}  # noqa: PTH100 - keeps links
+        order = asdict(limits) | {"path": os.path.abspath(path), "task": task}  # noqa: PTH100 - keeps links
         line: bytes | None = None
         with suppress(OSError):
             socket.send_fds(self._channel, [json.dumps(order).encode("ascii") + b"\n"], [block])

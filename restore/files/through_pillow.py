@@ -60,7 +60,7 @@ def to_pillow(image: Image) -> Pillow.Image:
 
 def read_jpeg(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
     """Read a JPEG; see `restore.files.read`."""
-    limits.check(path, *_jpeg_size(path, view))
+    limits.check(path, *jpeg_size(path, view))
     with JpegImagePlugin.JpegImageFile(path) as picture:
         info, icc = picture.info, picture.info.get("icc_profile")
         extra: dict[str, Any] = {}
@@ -84,7 +84,7 @@ def read_jpeg(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
     return Image(canvas.pixels, canvas.alpha, meta)
 
 
-def _jpeg_size(path: Path, view: ifd.Buffer) -> tuple[int, int]:
+def jpeg_size(path: Path, view: ifd.Buffer) -> tuple[int, int]:
     """Return width and height, and refuse a file that ends before its picture does."""
     at, size = 2, None
     while at + 4 <= len(view):

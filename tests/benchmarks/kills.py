@@ -95,7 +95,8 @@ def main() -> None:
                 [*words, out, *end], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
             )
             wait_a_moment(process, out, rng)
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             stdout, _ = process.communicate()
             if process.returncode:
                 assert process.returncode == -signal.SIGKILL, stdout.decode()

@@ -199,6 +199,20 @@ def test_a_bomb_is_refused_from_its_header(tmp_path):
     assert max(peaks(code, tmp_path)) < 100
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])
+def test_a_jpeg_whose_data_end_early_is_refused_though_its_end_mark_is_there(tmp_path, options):
+    samples = np.rint(np.tile(picture(256, 3, has_alpha=False).pixels, (4, 4, 1)) * 255).astype(np.uint8)
+    body = io.BytesIO()
+    Pillow.fromarray(samples).save(body, "JPEG", **options)
+    whole = body.getvalue()
+    (tmp_path / "a.jpg").write_bytes(whole)
+    assert read(tmp_path / "a.jpg").size == samples.shape[:2]
+    for share in (0.3, 0.6, 0.9):
+        (tmp_path / "a.jpg").write_bytes(whole[: int(len(whole) * share)] + b"\xff\xd9")
+        with pytest.raises(ReadError, match=r"truncated or damaged JPEG \(premature end"):
+            read(tmp_path / "a.jpg")
+
+
 def test_limits_are_the_callers_and_not_the_decoders(tmp_path, monkeypatch):
     path = write(tmp_path / "a.png", picture(256, 3, has_alpha=False))
     with pytest.raises(TooLargeError, match="max_pixels"):
