@@ -61,8 +61,8 @@ class TokenBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, N, C)`` to the same shape."""
         x = x + self.attn(self.norm1(x))
-        x = x + self.mlp(self.norm2(x))
-        return x
+        mixed: Tensor = x + self.mlp(self.norm2(x))
+        return mixed
 
 
 class AdaSAM(nn.Module):
@@ -86,10 +86,11 @@ class AdaSAM(nn.Module):
         self.pos_embed_probs = nn.Parameter(torch.zeros(1, tokens, width))
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))  # in the published files, and unused there too
         self.patch_embed = PatchEmbed(width, side)
-        self.get_token_probs = nn.Sequential(TokenBlock(width, heads, dropout), nn.Linear(width, 1))
+        score = nn.Linear(width, 1)
+        self.get_token_probs = nn.Sequential(TokenBlock(width, heads, dropout), score)
         nn.init.trunc_normal_(self.pos_embed_probs, std=0.02)
-        nn.init.xavier_uniform_(self.get_token_probs[1].weight)
-        nn.init.zeros_(self.get_token_probs[1].bias)
+        nn.init.xavier_uniform_(score.weight)
+        nn.init.zeros_(score.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(B, N)``: the probability of each token; they sum to one."""
@@ -98,7 +99,7 @@ class AdaSAM(nn.Module):
 
     def pixels(self, probabilities: Tensor, height: int, width: int) -> Tensor:
         """Repeat the probabilities of tokens ``(B, N)`` over their pixels: ``(B, 1, H, W)``."""
-        grid = probabilities.unflatten(1, (1, height // self.side, width // self.side))
+        grid = probabilities.view(-1, 1, height // self.side, width // self.side)
         return grid.repeat_interleave(self.side, -2).repeat_interleave(self.side, -1)
 
 

@@ -65,8 +65,7 @@ class TransposedAttention(nn.Module):
     def _part(self, x: Tensor, channels: slice) -> Tensor:
         """Return some of queries, keys and values: ``(B, heads, n C / heads, h W)`` for ``n`` of the three."""
         local = F.conv2d(x, self.qkv.weight[channels])
-        local = F.conv2d(local, self.qkv_dwconv.weight[channels], padding=1, groups=local.shape[1])
-        return local
+        return F.conv2d(local, self.qkv_dwconv.weight[channels], padding=1, groups=local.shape[1])
 
     def weights(self, normed: Callable[[Tensor], Tensor], x: Tensor, rows: int) -> Tensor:
         """Return softmax(q k' temperature) ``(B, heads, C/heads, C/heads)``, summed over strips in float32."""
@@ -79,7 +78,7 @@ class TransposedAttention(nn.Module):
             bottom, first = min(top + rows, height), max(0, top - 1)
             both = self._part(normed(x[..., first : min(height, bottom + 1), :]), slice(2 * width))
             both = both[..., top - first : bottom - first, :].flatten(2)
-            query, key = (part.unflatten(1, (heads, -1)) for part in both.split(width, 1))
+            query, key = (part.reshape(len(x), heads, width // heads, -1) for part in both.chunk(2, 1))
             dot += (query @ key.transpose(-1, -2)).float()
             squares += torch.stack([part.float().square().sum(-1) for part in (query, key)])
         lengths = squares.sqrt().clamp_min(1e-12)
@@ -89,7 +88,7 @@ class TransposedAttention(nn.Module):
     def apply_to(self, x: Tensor, weights: Tensor) -> Tensor:
         """Mix the values of the normalised picture ``(B, C, h, W)`` by the attention weights."""
         values = self._part(x, slice(2 * x.shape[1], None))
-        mixed = weights @ values.flatten(2).unflatten(1, (len(self.temperature), -1))
+        mixed = weights @ values.reshape(*weights.shape[:3], -1)
         projected: Tensor = self.project_out(mixed.reshape(values.shape))
         return projected
 

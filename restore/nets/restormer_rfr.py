@@ -45,7 +45,8 @@ class Fusion(nn.Module):
         """Map two ``(B, C, h, w)`` to one."""
         means = torch.cat([first.mean((-2, -1)), second.mean((-2, -1))], 1)
         weights = self.gate_network(means)[..., None, None, None]
-        return weights[:, 0] * first + weights[:, 1] * second
+        fused: Tensor = weights[:, 0] * first + weights[:, 1] * second
+        return fused
 
 
 class Adaptation(nn.Module):
