@@ -1,6 +1,6 @@
 """Read damaged files of every format through the public reader, and count how each ended.
 
-``PYTHONPATH=.:tests/fuzz python tests/benchmarks/fuzz.py --count 20000 [--seed 0] [--keep FOLDER]``
+``PYTHONPATH=.:tests/fuzz python tests/benchmarks/fuzz.py --count 20000 [--seed 0] [--keep FOLDER] [--more FILE...]``
 
 A failure is: an error that is not one of ours, a read in this process of more than 10 s of processor time, memory
 beyond what `ROOM` allows, or the death of this process. What the decoders' own process took (crashes, hangs, memory)
@@ -56,9 +56,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--keep", type=Path, help="Folder for what fails or has to be contained.")
+    parser.add_argument("--more", type=Path, nargs="*", default=(), help="Files to mutate beside the made ones.")
     given = parser.parse_args()
     rng, corpus = random.Random(given.seed), seeds()
+    corpus |= {path.name: path.read_bytes() for path in given.more}
     names, bodies = list(corpus), list(corpus.values())
     ends: Counter[str] = Counter()
     failures: Counter[str] = Counter()

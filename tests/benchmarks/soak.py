@@ -24,7 +24,7 @@ from corpus import seeds
 
 from restore import files
 from restore.files import isolated
-from restore.files.folder import find
+from restore.files.folder import find, is_picture_name
 from restore.jobs.plan import Naming, plan
 from restore.jobs.report import Moved, Options, Outcome
 from restore.jobs.run import run_folder
@@ -58,7 +58,8 @@ def make(folder: Path, count: int) -> None:
             files.write(folder / f"{index:05}-large{('.png', '.jpg', '.tif')[index % 3]}", large)
         else:
             whole = rng.random() < 0.9
-            (folder / f"{index:05}-{name}").write_bytes(body if whole else body[: len(body) // 2])
+            end = "" if is_picture_name(name) else ".dng"
+            (folder / f"{index:05}-{name}{end}").write_bytes(body if whole else body[: len(body) // 2])
 
 
 @dataclass
