@@ -35,8 +35,8 @@ def ui(
         spec.loader.exec_module(page)
     else:
         raise RestoreError("the page is not part of this installation; install the package again")
-    limits = replace(page.LIMITS, **given_limits(max_megapixels, max_bytes, max_seconds))
-    page.main(host=host, port=port, limits=limits)
+    given = given_limits(max_megapixels, max_bytes, max_seconds)
+    page.main(host=host, port=port, **({"limits": replace(page.LIMITS, **given)} if given else {}))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
