@@ -39,7 +39,7 @@ PICTURE, STACK, SCAN = "picture", "stack", "scan"
 """What a worker is asked for; the last is what is wrong with a JPEG's data."""
 
 _BROKEN = "Corrupt JPEG data: "
-_START_S = 120.0
+_START_S, _END_S = 120.0, 30.0
 _KEPT, _LIFE = 2, 500
 _LONGEST_ANSWER = 1 << 26
 _MOST_A_PIXEL = 16
@@ -69,14 +69,21 @@ def may_decode_here() -> bool:
 def check_scan(path: Path, limits: Limits) -> None:
     """Look whether a JPEG's data are whole: what ends early, libjpeg fills with grey and reports as no error.
 
+    Data that take too long, as a thousand passes over a large picture do, are found here too, under a limit of time.
+
     Raises
     ------
     ReadError
         They are not.
+    UnsupportedError, TooLargeError
+        As `restore.files.read`.
     """
     with tempfile.TemporaryFile() as nothing, _POOL.worker() as worker:
-        said = str(worker.ask(path, nothing.fileno(), limits, SCAN).get("tree", ""))
-    broken = [line for line in said.splitlines() if line.startswith(_BROKEN) and "extraneous" not in line]
+        answer = worker.ask(path, nothing.fileno(), limits, SCAN)
+    if answer.get("error") not in (None, MemoryLimitError.__name__):
+        raise _error(path, answer)
+    lines = str(answer.get("tree", "")).splitlines()
+    broken = [line for line in lines if line.startswith(_BROKEN) and "extraneous" not in line]
     if broken:
         raise ReadError(path, f"truncated or damaged JPEG ({broken[0].partition(': ')[2]}); get a fresh copy")
 
@@ -136,13 +143,28 @@ def _error(path: Path, answer: dict[str, Any]) -> Exception:
     return RuntimeError(f"a fault in a decoder's process, at {path}\n{problem}")
 
 
+@contextmanager
+def _startable(channel: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        channel.close()
+        problem = f"the decoder's process cannot be started ({error.strerror}); close other programs"
+        raise RestoreError(problem) from error
+
+
+def _too_slow(path: Path, limits: Limits) -> FileError:
+    problem = f"decoding takes more than {limits.max_seconds:g} s; it is damaged, or raise --max-seconds"
+    return ReadError(path, problem)
+
+
 class _Worker:
     """One process that decodes; whoever holds it has it alone."""
 
     def __init__(self) -> None:
         self._channel, theirs = socket.socketpair()
         seen = os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109 - as it is now
-        with theirs:
+        with theirs, _startable(self._channel):
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
                 [*COMMAND, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
@@ -153,10 +175,12 @@ class _Worker:
                 env=os.environ | {"PYTHONPATH": seen, "OPENBLAS_NUM_THREADS": "1"},
             )
         self._served, self.is_spent = 0, False
-        if self._line(_START_S) is None:
-            self.end()
-            code = self._process.returncode
-            raise RestoreError(f"the decoder's process does not start (it ended with {code}); try {' '.join(COMMAND)}")
+        with suppress(OSError):
+            if self._line(_START_S) is not None:
+                return
+        self.end()
+        code = self._process.returncode
+        raise RestoreError(f"the decoder's process does not start (it ended with {code}); try {' '.join(COMMAND)}")
 
     def ask(self, path: Path, block: int, limits: Limits, task: str) -> dict[str, Any]:
         """Have a file read into an open file; return a tree, or what went wrong."""
@@ -164,9 +188,14 @@ class _Worker:
         self.is_spent = True
         order = asdict(limits) | {"path": os.path.abspath(path), "task": task}  # noqa: PTH100 - keeps links
         line: bytes | None = None
-        with suppress(OSError):
+        try:
             socket.send_fds(self._channel, [json.dumps(order).encode("ascii") + b"\n"], [block])
             line = self._line(PATIENCE * limits.max_seconds)
+        except TimeoutError:
+            self._process.kill()
+            raise _too_slow(path, limits) from None
+        except OSError:  # its end is closed
+            pass
         if line is None:
             raise self._failure(path, limits)
         try:
@@ -180,27 +209,31 @@ class _Worker:
         return answer
 
     def _line(self, seconds: float) -> bytes | None:
-        """Return the next line of the channel; None if its other end is lost or the time is over."""
+        """Return the next line of the channel; None if its other end is lost.
+
+        Raises
+        ------
+        TimeoutError
+            It does not come.
+        """
         deadline, found = time.monotonic() + seconds, bytearray()
-        with suppress(OSError):
-            while len(found) < _LONGEST_ANSWER:
-                self._channel.settimeout(max(0.001, deadline - time.monotonic()))
-                part = self._channel.recv(1 << 20)
-                found += part
-                if part.endswith(b"\n"):
-                    return bytes(found)
-                if not part:
-                    break
+        while len(found) < _LONGEST_ANSWER:
+            self._channel.settimeout(max(0.001, deadline - time.monotonic()))
+            part = self._channel.recv(1 << 20)
+            found += part
+            if part.endswith(b"\n"):
+                return bytes(found)
+            if not part:
+                break
         return None
 
     def _failure(self, path: Path, limits: Limits) -> FileError:
         """Say how the process was lost."""
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(1)
+            self._process.wait(_END_S)
         code = self._process.poll()
-        if code in (None, -getattr(signal, "SIGXCPU", 0)):
-            problem = f"decoding takes more than {limits.max_seconds:g} s; it is damaged, or raise --max-seconds"
-            return ReadError(path, problem)
+        if code == -getattr(signal, "SIGXCPU", 0):
+            return _too_slow(path, limits)
         how = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
         return ReadError(path, f"its decoder crashed ({how}); it is damaged or hostile: get a fresh copy")
 

@@ -129,10 +129,9 @@ def _read(path: Path, limits: Limits, *, is_stack: bool) -> Any:
         is_risky = container in _RISKY or (container == "tiff" and not is_plain(view))
     if is_risky and not isolated.may_decode_here():
         return isolated.read(path, limits, is_stack=is_stack)
-    found = read_here(path, limits, is_stack=is_stack)
     if container == "jpeg" and isolated.IS_POSSIBLE:
         isolated.check_scan(path, limits)
-    return found
+    return read_here(path, limits, is_stack=is_stack)
 
 
 def read_here(path: Path, limits: Limits, *, is_stack: bool) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import io
 import logging
+import lzma
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -157,7 +159,7 @@ def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
         raise ReadError(path, "damaged TIFF (its directories contradict each other); get a fresh copy")
     can_all = importlib.util.find_spec("imagecodecs") is not None
     if page.photometric != YCBCR and (is_common or can_all):
-        return _by_segments(path, page), page.photometric
+        return _by_segments(path, view, page), page.photometric
     problem = f"this TIFF ({tags.compression.name}, {page.bits} bits)"
     is_separate = int(tags.planarconfig) == _SEPARATE  # OpenCV misreads it
     if tags.index or (is_separate and page.bits > 8):
@@ -175,8 +177,10 @@ def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
     return canvas, page.photometric
 
 
-def _by_segments(path: Path, page: _Page) -> Canvas:
+def _by_segments(path: Path, view: ifd.Buffer, page: _Page) -> Canvas:
     """Decode strip by strip or tile by tile, one at a time."""
+    if importlib.util.find_spec("imagecodecs") is None:
+        _check_unpacked(path, view, page)
     canvas, is_separate = page.canvas(), int(page.tags.planarconfig) == _SEPARATE
     for data, (plane, _, top, left, _), _ in page.tags.segments(maxworkers=1, buffersize=1 << 22, _fullsize=False):
         if data is None:
@@ -192,6 +196,17 @@ def _by_segments(path: Path, page: _Page) -> Canvas:
             else:
                 canvas.put(part, top + rows.start, left, plane if is_separate else 0)
     return canvas
+
+
+def _check_unpacked(path: Path, view: ifd.Buffer, page: _Page) -> None:
+    """Refuse a piece that unpacks to more than the picture: by itself, tifffile would hold all of it."""
+    tags, codec = page.tags, int(page.tags.compression)
+    unpackers: dict[int, Any] = {**dict.fromkeys((DEFLATE, 32946), zlib.decompressobj), 34925: lzma.LZMADecompressor}
+    piece = tags.tilewidth * tags.tilelength if tags.is_tiled else 0
+    most = max(piece, page.shape[0] * page.shape[1]) * tags.samplesperpixel * -(-page.bits // 8) + (1 << 16)
+    for offset, length in zip(tags.dataoffsets, tags.databytecounts, strict=True) if codec in unpackers else ():
+        if len(unpackers[codec]().decompress(bytes(view[offset : offset + length]), most + 1)) > most:
+            raise ReadError(path, "damaged TIFF (a piece unpacks to more than the picture); do not trust it")
 
 
 def _by_pillow(body: bytes) -> Canvas:

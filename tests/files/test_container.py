@@ -199,6 +199,30 @@ def test_a_bomb_is_refused_from_its_header(tmp_path):
     assert max(peaks(code, tmp_path)) < 100
 
 
+@needs_peak
+def test_data_that_unpack_to_more_than_the_picture_are_not_held(tmp_path):
+    packed, how = zlib.compress(bytes(1 << 28), 9), ifd.Layout()
+    numbers = {256: 100, 257: 100, 259: 8, 262: 2, 273: 5000, 277: 3, 278: 100, 279: len(packed)}
+    tags: ifd.Tree = {tag: ifd.make(ifd.LONG, value) for tag, value in numbers.items()}
+    tags[258] = ifd.make(ifd.SHORT, 8, 8, 8)
+    (tmp_path / "a.tif").write_bytes((how.header(8) + ifd.pack(tags, how, 8)).ljust(5000, b"\0") + packed)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 100, 100, 8, 2, 0, 0, 0))
+    profile = chunk(b"iCCP", b"x\0\0" + packed)
+    body = header + profile + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    code = """
+    from restore.errors import ReadError
+    for name in ("a.tif", "a.png"):
+        try:
+            read(Path(sys.argv[1]) / name)
+        except ReadError as error:
+            assert name in str(error), error
+    print(peak() - start)
+    """
+    for without in ("", "sys.modules['imagecodecs'] = None"):
+        assert peaks(without + textwrap.dedent(code), tmp_path)[0] < 100
+
+
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])
 def test_a_jpeg_whose_data_end_early_is_refused_though_its_end_mark_is_there(tmp_path, options):
     samples = np.rint(np.tile(picture(256, 3, has_alpha=False).pixels, (4, 4, 1)) * 255).astype(np.uint8)
