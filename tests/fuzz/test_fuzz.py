@@ -14,7 +14,7 @@ from mutate import PNG, mutant, with_sums
 from restore.errors import RestoreError
 from restore.files import Limits, read, read_stack
 
-FOUND = sorted((Path(__file__).parent / "found").glob("[!.]*"))
+FOUND = sorted((Path(__file__).parent / "found").glob("[!.R]*"))
 FUZZ = Path(__file__).parents[1] / "benchmarks" / "fuzz.py"
 
 
