@@ -16,6 +16,8 @@ from restore.errors import WriteError
 
 _NAMES = {"real": "held-out darks", "gaussian": "Gaussian", "eld": "Tukey-lambda", "pnnp": "proxy"}
 _GOOD_KLD = 1.5e-3
+TEXT = "report.md"
+"""Name of the report's text."""
 
 
 def write(profile: Profile, found: Sequence[Evidence], folder: Path) -> list[Path]:
@@ -39,7 +41,7 @@ def write(profile: Profile, found: Sequence[Evidence], folder: Path) -> list[Pat
         paths = [folder / f"{name}.png" for name in pictures]
         for path, picture in zip(paths, pictures.values(), strict=True):
             picture.save(path, optimize=True)
-        text = folder / "report.md"
+        text = folder / TEXT
         text.write_text(words(profile, found, list(pictures)), encoding="utf-8")
     except OSError as error:
         raise WriteError(folder, f"the report cannot be written ({error.strerror or error})") from error
