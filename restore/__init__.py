@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from restore.arrays import estimate_noise, run
     from restore.errors import RestoreError
     from restore.files import read, write
+    from restore.jobs.adapt import adapt
     from restore.jobs.calibrate import calibrate
     from restore.noise import Noise
     from restore.picture import Image, Meta, RawImage
@@ -28,6 +29,7 @@ _HOME = {
     "Recipe": "recipe",
     "RestoreError": "errors",
     "Step": "recipe",
+    "adapt": "jobs.adapt",
     "calibrate": "jobs.calibrate",
     "estimate_noise": "arrays",
     "read": "files",
@@ -43,6 +45,7 @@ __all__ = [
     "Recipe",
     "RestoreError",
     "Step",
+    "adapt",
     "calibrate",
     "errors",
     "estimate_noise",
