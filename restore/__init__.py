@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from restore.arrays import estimate_noise, run
     from restore.errors import RestoreError
     from restore.files import read, write
+    from restore.jobs.adapt import adapt
+    from restore.jobs.calibrate import calibrate
     from restore.noise import Noise
     from restore.picture import Image, Meta, RawImage
     from restore.recipe import Recipe, Step
@@ -27,6 +29,8 @@ _HOME = {
     "Recipe": "recipe",
     "RestoreError": "errors",
     "Step": "recipe",
+    "adapt": "jobs.adapt",
+    "calibrate": "jobs.calibrate",
     "estimate_noise": "arrays",
     "read": "files",
     "run": "arrays",
@@ -41,6 +45,8 @@ __all__ = [
     "Recipe",
     "RestoreError",
     "Step",
+    "adapt",
+    "calibrate",
     "errors",
     "estimate_noise",
     "methods",

@@ -51,9 +51,13 @@ def converted(source: Path, *, may_unpickle: bool) -> bytes:
 def state_dict(content: Any) -> dict[str, Tensor]:
     """Find the state dict in a checkpoint, without the prefix that parallel training gives to all names.
 
+    The members of a list of tensors (averaged weights) are named by their place.
+
     >>> import torch
     >>> list(state_dict({"params": {"module.a": torch.zeros(1), "module.b": torch.ones(1)}, "epoch": 3}))
     ['a', 'b']
+    >>> list(state_dict({"decay": 0.9, "shadow_params": [torch.zeros(1), torch.ones(1)]}))
+    ['shadow_params.0', 'shadow_params.1']
     """
     from torch import Tensor
 
@@ -64,6 +68,7 @@ def state_dict(content: Any) -> dict[str, Tensor]:
         content = inner
     if not isinstance(content, dict):
         return {}
-    state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    lists = {f"{k}.{i}": value for k, v in content.items() if isinstance(v, list) for i, value in enumerate(v)}
+    state = {str(name): value for name, value in (content | lists).items() if isinstance(value, Tensor)}
     has_prefix = bool(state) and all(name.startswith("module.") for name in state)
     return {name.removeprefix("module."): value for name, value in state.items()} if has_prefix else state

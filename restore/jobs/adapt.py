@@ -1,0 +1,206 @@
+"""Fit the score network to somebody's own noisy pictures; no clean picture is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from restore import files, noise, weights
+from restore.arrays import from_array
+from restore.errors import ArrayError, RecipeError
+from restore.files.atomic import replacing
+from restore.jobs.fitting import Fit, Moment, Objective
+from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.objectives.family import POWERS, Family
+from restore.objectives.identify import identify, refine, sample
+from restore.objectives.removal import Removal, for_channels, networks
+from restore.picture import Image
+
+Source = Path | str | Image | NDArray[Any]
+
+METHOD = "noise2score"
+"""The method that takes the fitted weights."""
+WORTH = 0.02
+"""Decibels of SURE by which held-out parts must gain, for the fitted network to be kept."""
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What came of a fit.
+
+    Parameters
+    ----------
+    kind, level
+        Law of the noise found: sigma, the brightness of one count, or the number of looks.
+    before, after
+        SURE PSNR of held-out parts with the weights started from and with those fitted.
+    helped
+        Whether the fitted weights are better; if not, the file holds those started from.
+    """
+
+    out: Path
+    kind: str
+    level: float
+    before: float
+    after: float
+    helped: bool
+    curve: tuple[Moment, ...]
+    notes: tuple[str, ...]
+
+
+def adapt(
+    pictures: Sequence[Source],
+    out: Path | str,
+    *,
+    minutes: float = 5,
+    steps: int | None = None,
+    objective: Objective = "gr2r",
+    kind: Literal["auto", "gaussian", "poisson", "gamma"] = "auto",
+    level: float = 0.0,
+    start: str = "noise2score",
+    seed: int = 0,
+    on_moment: Callable[[Moment], None] = lambda _: None,
+    cancelled: Event | None = None,
+) -> Adapted:
+    """Fit the score network to noisy pictures and write it as a weight file for ``noise2score``.
+
+    Parameters
+    ----------
+    pictures
+        Files (every page of a TIFF), ``Image`` records or arrays of one number of channels; one is enough. Values may
+        be in any unit.
+    out
+        The ``.safetensors`` file to write.
+    minutes, steps
+        At most so long; with ``steps`` so many, whatever time they take.
+    objective
+        How to learn without clean pictures: ``"gr2r"`` splits them exactly, ``"ardae"`` matches the score with the
+        perturbation half of sigma, ``"sure"`` minimises Stein's estimate.
+    kind, level
+        Law of the noise and its level (sigma, the brightness of one count, or the number of looks) where they are
+        known; a level of 0 is measured.
+    start
+        Weights to start from: a key of the manifest or a file.
+    on_moment
+        Called whenever the held-out parts were looked at; the first call is before the first step.
+    cancelled
+        Set it to end the fit early; what was learnt is kept.
+
+    Raises
+    ------
+    ArrayError
+        Pictures too small, or of different numbers of channels.
+    RecipeError
+        Nothing to learn from: no pictures, no noise, or another file ending.
+    FileError, WeightsError
+        A picture or the start cannot be used.
+    """
+    path = Path(out)
+    if path.suffix != ".safetensors":
+        raise RecipeError(f"the model is written as .safetensors, not {path.name!r}")
+    noisy = _planes(pictures)
+    white = max(float(torch.cat([p.abs().flatten()[::97] for p in noisy]).quantile(0.999)), 1e-12)
+    noisy = [p / white for p in noisy]
+    net = deepcopy(for_channels(networks(weights.load(start)[0]), noisy[0].shape[0]))
+    if not isinstance(net, UnshuffleUNet):
+        raise RecipeError(f"{start}: published checkpoints cannot be fitted further; start from noise2score")
+    generator = torch.Generator().manual_seed(seed)
+    notes: list[str] = []
+    if level > 0:
+        law = Family.of(kind, level).scaled(1 / white)
+    else:
+        law = _law(Removal(net.eval()), noisy, POWERS.get(kind), generator, notes)
+    if net.channels == 1 and noisy[0].shape[0] > 1:
+        noisy = [plane[None] for picture in noisy for plane in picture]
+    lessons, exam = _parted(noisy, generator)
+    fit = Fit(net, law, objective, lessons, exam, generator)
+    curve = fit.run(60 * minutes, steps, on_moment, cancelled or Event())
+    before, after = curve[0].sure_psnr, max(m.sure_psnr for m in curve)
+    helped = after >= before + WORTH
+    if not helped:
+        notes.append("fitting did not help: the model holds the weights started from")
+    told = law.scaled(white)
+    level = told.level
+    _write(
+        path, fit.best, {"kind": law.name, "level": f"{level:.6g}", "before": f"{before:.3f}", "after": f"{after:.3f}"}
+    )
+    return Adapted(path, law.name, level, before, after, helped, tuple(curve), tuple(notes))
+
+
+def _planes(pictures: Sequence[Source]) -> list[Tensor]:
+    """Read what was given as float32 ``(C, H, W)``."""
+    images: list[Image] = []
+    for source in pictures:
+        if isinstance(source, np.ndarray):
+            images.append(from_array(source))
+        else:
+            images.extend([source] if isinstance(source, Image) else files.read_stack(source))
+    if not images:
+        raise RecipeError("no pictures were given; give one or more noisy pictures of one kind")
+    kinds = sorted({image.pixels.shape[2] for image in images})
+    if len(kinds) > 1:
+        raise ArrayError(f"the pictures have {kinds[0]} and {kinds[1]} channels; give pictures of one kind")
+    planes = [torch.from_numpy(image.pixels.transpose(2, 0, 1).copy()) for image in images]
+    small = min(min(p.shape[1:]) for p in planes)
+    if small < Fit.patch or not all(torch.isfinite(p).all() for p in planes):
+        raise ArrayError(
+            f"pictures must be finite, with sides of {Fit.patch} pixels and more; the shortest has {small}"
+        )
+    return planes
+
+
+def _law(
+    removal: Removal, noisy: list[Tensor], power: float | None, generator: torch.Generator, notes: list[str]
+) -> Family:
+    """Find the law of the noise that the pictures share, and say how well the network's start fits it."""
+    chosen = noisy[:: max(1, len(noisy) // 4)][:4]
+    found = [noise.estimate(Image(p.numpy().transpose(1, 2, 0))) for p in chosen]
+    sigma = float(np.sqrt(np.mean([f.sigma**2 for f in found])))
+    if np.mean([f.correlation for f in found]) > 0.15:
+        notes.append("the noise is correlated between neighbours, as after JPEG: expect little of this fit")
+    shortest = min(min(p.shape[1:]) for p in chosen) // 32 * 32
+    parts = [part[:, :shortest, :shortest] for p in chosen for part in sample(p)[:: len(chosen)]]
+    with torch.inference_mode():
+        batch = torch.stack(parts)
+        fits = [f for f in identify(removal, batch, sigma, generator) if power in (None, f.law.power)]
+        if not fits or sigma <= 0:
+            raise RecipeError("no noise was found in these pictures: there is nothing to fit")
+        return refine(removal, batch, fits[0].law, generator).law
+
+
+def _parted(noisy: list[Tensor], generator: torch.Generator) -> tuple[list[Tensor], Tensor]:
+    """Return pictures to learn from, and parts ``(B, C, h, w)`` of others, or of their lower ends, to be tested on."""
+    if len(noisy) >= 4:
+        count = min(4, len(noisy) // 4)
+        order = torch.randperm(len(noisy), generator=generator).tolist()
+        tests, lessons = [noisy[i] for i in order[:count]], [noisy[i] for i in order[count:]]
+    else:
+        cuts = [max(Fit.patch, p.shape[1] * 4 // 5) for p in noisy]
+        lessons = [p[:, :cut] for p, cut in zip(noisy, cuts, strict=True)]
+        tests = [p[:, min(cut, p.shape[1] - 32) :] for p, cut in zip(noisy, cuts, strict=True)]
+    height, width = (min(256, min(t.shape[axis] for t in tests) // 8 * 8) for axis in (1, 2))
+    return lessons, torch.stack([part for t in tests for part in _spread(t, height, width)])
+
+
+def _spread(picture: Tensor, height: int, width: int) -> list[Tensor]:
+    """Return one or two parts of a picture, at its left and right."""
+    lefts = {0, picture.shape[2] - width} if picture.shape[2] >= 2 * width else {(picture.shape[2] - width) // 2}
+    top = (picture.shape[1] - height) // 2
+    return [picture[:, top : top + height, left : left + width] for left in sorted(lefts)]
+
+
+def _write(path: Path, state: dict[str, Tensor], facts: dict[str, str]) -> None:
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        save_file({k: v.contiguous() for k, v in state.items()}, part, metadata={"method": "noise2score"} | facts)

@@ -1,0 +1,204 @@
+"""Noise2Score: the noise's law and level found by itself, and removed by a network that never saw a clean picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from restore import noise as measure
+from restore.errors import ArrayError
+from restore.method import Compute, Method, Role, Scene, Settings, State, knob
+from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.noise import Noise
+from restore.objectives import tweedie
+from restore.objectives.family import Family
+from restore.objectives.identify import Fit, identify, refine, sample
+from restore.objectives.removal import Net, Removal, for_channels, networks
+from restore.picture import Domain, Image
+from restore.tiling import TileOp
+
+CORRELATED = 0.15
+"""Correlation of neighbouring pixels' noise from which the network, which knows white noise, is not shown it."""
+
+STRIDES = (2, 3, 4)
+HEALTHY = (0.8, 1.25)
+"""SURE gains that a network which fits the noise has."""
+
+
+class Noise2ScoreSettings(Settings):
+    """Knobs of ``noise2score``."""
+
+    kind: Literal["auto", "gaussian", "poisson", "gamma", "mixed"] = knob(
+        "auto", "Law of the noise: even, of counted light, of speckle, or of counted light and a sensor's own"
+    )
+    level: float = knob(
+        0.0, "Its level, 0 measures it: sigma, brightness of one count, or number of looks (gamma)", low=0, high=1e4
+    )
+    stride: int = knob(0, "Takes every n-th pixel together where noise is correlated, 0 chooses", low=0, high=4)
+
+
+@dataclass(frozen=True, eq=False)
+class Noise2Score:
+    """A score network with Tweedie's formula.
+
+    References
+    ----------
+    Kim and Ye, "Noise2Score" (2021); Kim, Kwon, Ye, "Noise distribution adaptive self-supervised image denoising using
+    Tweedie distribution and score matching" (2022); Zhou et al., "When AWGN-based denoiser meets real noises" (2020)
+    for pixel-shuffle down-sampling.
+    """
+
+    settings: Noise2ScoreSettings
+    nets: tuple[Net, ...]
+    compute: Compute
+
+    def prepare(self, scene: Scene, /) -> TileOp:
+        """Find law and level of the noise, once for the picture."""
+        if not torch.isfinite(scene.planes).all():
+            raise ArrayError("the picture holds values that are not finite (NaN or infinite); replace them first")
+        noise = _noise(scene)
+        is_told = _is_given(scene.noise) or self.settings.level > 0
+        if not (noise.is_visible or (is_told and (noise.sigma > 0 or self.settings.level > 0))):
+            scene.note("no noise found: left unchanged")
+            return TileOp(_same)
+        stride = self.settings.stride or (1 if is_told else _stride(scene.planes, noise))
+        if stride == 0:
+            scene.note("the noise is correlated over more than four pixels, which this method cannot remove: unchanged")
+            return TileOp(_same)
+        if stride > 1:
+            scene.note(f"the noise is correlated between neighbours: every {stride}th pixel is taken together")
+        net = for_channels(list(self.nets), scene.planes.shape[0])
+        removal = Removal(net, self.compute.dtype)
+        scene.report["stride"] = stride
+        if self.settings.kind == "mixed":
+            removed = _mixed(removal, scene, noise)
+        else:
+            fit = self._fit(removal, sample(scene.planes[:, ::stride, ::stride]), noise, scene)
+            removed = partial(removal, law=fit.law, gain=_trusted(fit.gain))
+
+        def run(tile: Tensor) -> Tensor:
+            parts = F.pixel_unshuffle(tile[:, None], stride).transpose(0, 1)  # stride**2, C, h / stride, w / stride
+            clean = parts - removed(parts)
+            return F.pixel_shuffle(clean.transpose(0, 1), stride)[:, 0]
+
+        return TileOp(
+            run,
+            halo=removal.radius * stride,
+            multiple=net.multiple * stride,
+            bytes_per_pixel=80 * self.compute.dtype.itemsize,
+        )
+
+    def _fit(self, removal: Removal, parts: Tensor, noise: Noise, scene: Scene) -> Fit:
+        """Return the law of the noise, from what the user says or from the picture, and report it."""
+        generator = torch.Generator().manual_seed(int(scene.rng.integers(2**31)))
+        kind, level = self.settings.kind, self.settings.level
+
+        def remove(noisy: Tensor, law: Family) -> Tensor:
+            with torch.inference_mode():
+                return removal(noisy.to(self.compute.device), law).cpu()
+
+        if level > 0 or _is_given(scene.noise):
+            told = Family.of(kind, level or noise.sigma)
+            fit = replace(refine(remove, parts, told, generator, rounds=0), law=told)
+        else:
+            fits = identify(remove, parts, noise.sigma, generator)
+            fits = [fit for fit in fits if kind == "auto" or fit.law.name == kind]
+            fit = refine(remove, parts, fits[0].law, generator)
+            fit = replace(fit, gain=fits[0].gain)
+        scene.progress(1.0)
+        _report(scene, fit)
+        return fit
+
+
+def _mixed(removal: Removal, scene: Scene, noise: Noise) -> Callable[[Tensor], Tensor]:
+    """Return the removal of Poisson-Gaussian noise: by the generalised Anscombe transform made Gaussian."""
+    gain = max(noise.gain, 1e-4 * noise.sigma)
+    read = noise.read if noise.gain > 0 else noise.sigma
+    unit = float(tweedie.stabilise(scene.planes.max().clamp_min(gain), gain, read))
+    scene.report.update(kind="mixed", gain=gain, read=read)
+
+    def removed(noisy: Tensor) -> Tensor:
+        stable = tweedie.stabilise(noisy, gain, read)
+        clean = stable - unit * removal(stable / unit, Family(0, unit**-2))
+        return noisy - tweedie.unstabilise(clean, gain, read)
+
+    return removed
+
+
+def _trusted(gain: float) -> float:
+    return min(max(gain, 0.5), 2.0)
+
+
+def _same(tile: Tensor) -> Tensor:
+    return tile
+
+
+def _is_given(noise: Noise) -> bool:
+    """Whether a user stated the level: see :func:`restore.noise.given`."""
+    return noise.confidence == 1 and noise.gain == 0 and noise.read == noise.sigma and noise.sigma > 0
+
+
+def _noise(scene: Scene) -> Noise:
+    """Return the noise, measured anew where the picture's white is far from one (counts, temperatures, HDR)."""
+    white = float(scene.planes.abs().flatten()[:: max(1, scene.planes.numel() // 100_000)].quantile(0.99))
+    if _is_given(scene.noise) or 0.1 <= white <= 4 or white == 0:
+        return scene.noise
+    pixels = (scene.planes / white).numpy().transpose(1, 2, 0)
+    found = measure.estimate(Image(pixels if pixels.shape[2] in (1, 3) else pixels[..., :1]))
+    return replace(
+        found if found.is_visible else replace(found, sigma=0.0),
+        sigma=found.sigma * white if found.is_visible else 0.0,
+        gain=found.gain * white,
+        read=found.read * white,
+    )
+
+
+def _stride(planes: Tensor, noise: Noise) -> int:
+    """Return the smallest stride at which neighbours' noise is independent, 0 if there is none."""
+    if noise.correlation <= CORRELATED:
+        return 1
+    pixels = planes.numpy().transpose(1, 2, 0)
+    pixels = pixels if pixels.shape[2] in (1, 3) else pixels[..., :1]
+    for stride in STRIDES:
+        if measure.estimate(Image(np.ascontiguousarray(pixels[::stride, ::stride]))).correlation <= CORRELATED:
+            return stride
+    return 0
+
+
+def _report(scene: Scene, fit: Fit) -> None:
+    """Tell the user what was found."""
+    scene.report.update(kind=fit.law.name, level=fit.law.level, gain=round(fit.gain, 3))
+    if not HEALTHY[0] <= fit.gain <= HEALTHY[1]:
+        scene.note(f"g = {fit.gain:.2f}: the noise is not quite of the kind {fit.law.name!r} at this level")
+
+
+def load(settings: Noise2ScoreSettings, state: State | None, compute: Compute) -> Noise2Score:
+    """Build the networks that the state dict describes; without one, a tiny seeded one."""
+    if state is None:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            tiny = UnshuffleUNet(3, 5, widths=(8, 12, 16), blocks=(1, 1, 1, 1, 1))
+            torch.nn.init.normal_(tiny.tail.weight, std=0.01)
+    nets: list[Net] = [tiny] if state is None else networks(state)
+    ready = [net.to(compute.device, compute.dtype, memory_format=torch.channels_last).eval() for net in nets]  # type: ignore[call-overload]
+    return Noise2Score(settings, tuple(net.requires_grad_(False) for net in ready), compute)
+
+
+METHOD = Method(
+    name="noise2score",
+    title="Noise2Score",
+    summary="Learnt from noisy pictures alone: even noise, counted light or speckle, found by itself; can be adapted.",
+    domain=Domain.SRGB,
+    settings=Noise2ScoreSettings,
+    load=load,
+    weights="noise2score",
+    role=Role.DENOISE,
+    paper="Kim and Ye, Noise2Score: Tweedie's approach to self-supervised image denoising without clean images (2021)",
+)

@@ -1,0 +1,161 @@
+"""Train ``noise2score``: the score of noisy pictures, from noisy pictures only, for three laws of noise."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from restore.nets.score_unet import conditions
+from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.objectives import gr2r
+from restore.objectives.family import Family
+from restore.train.data import Photos, as_floats
+from restore.train.loop import Budget, fit, steps_done
+from restore.train.ship import FREE_PHOTOS, ship
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is learnt.
+
+    Levels are those of the picture that the network sees, which is the noisy one recorrupted: with a share of one
+    half the noisy pictures have half of that dispersion, and the network is told the whole.
+    """
+
+    channels: int = 3
+    widths: tuple[int, int, int] = (48, 96, 192)
+    batch: int = 8
+    patch: int = 96
+    candidates: int = 3
+    share: float = 0.5
+    gaussian: float = 0.6
+    sigma: tuple[float, float] = (1 / 255, 56 / 255)
+    count: tuple[float, float] = (0.0045, 0.11)
+    looks: tuple[float, float] = (15, 140)
+    seed: int = 0
+
+
+GREY = Config(channels=1, widths=(32, 64, 128))
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def law(config: Config, rng: np.random.Generator) -> Family:
+    """Draw the noise that the network shall see: sigma evenly, counts and looks evenly in their logarithm."""
+    if rng.random() < config.gaussian:
+        return Family(0, float(rng.uniform(*config.sigma)) ** 2)
+    if rng.random() < 0.5:
+        return Family(1, float(np.exp(rng.uniform(*np.log(config.count)))))
+    return Family(2, float(np.exp(-rng.uniform(*np.log(config.looks)))))
+
+
+def batches(photos: Photos, config: Config, rng: np.random.Generator, generator: torch.Generator) -> Iterator[Batch]:
+    """Yield endless batches: two pictures ``(B, C, P, P)`` of a split noisy one, conditions, level ``(B, 1, 1, 1)``.
+
+    The photo serves to make the noisy picture and is seen by nobody else.
+    """
+    while True:
+        examples = []
+        for _ in range(config.batch):
+            photo = torch.from_numpy(photos.crop(config.patch, rng, of=config.candidates)).permute(2, 0, 1)
+            photo = photo if config.channels == 3 else photo.mean(0, keepdim=True)
+            seen = law(config, rng)
+            there = Family(seen.power, seen.dispersion * (1 - config.share))
+            first, second = gr2r.split(there.draw(photo, generator), there, config.share, generator)
+            told = conditions(first[None], *(torch.tensor(v)[None, None, None] for v in (seen.power, seen.dispersion)))
+            level = told[0, : config.channels].square().mean().sqrt().reshape(1, 1, 1)
+            examples.append((first, second, told[0], level))
+        yield tuple(torch.stack(column) for column in zip(*examples, strict=True))  # type: ignore[misc]
+
+
+def loss(net: nn.Module, batch: Batch) -> Tensor:
+    """Squared error of the second picture predicted from the first, over the noise's standard deviation.
+
+    For Gaussian noise it is the loss of AR-DAE times the standard deviation. The mean error grows about with that,
+    so that every level weighs the same in decibels.
+    """
+    first, second, told, level = batch
+    error: Tensor = first - net(first, told).float() - second
+    return (error**2 / (level + 1e-3)).mean()
+
+
+CASES = [Family(0, (s / 255) ** 2) for s in (10, 25, 50)] + [Family(1, 0.01), Family(2, 0.01)]
+
+
+def validation(photos: Photos, channels: int) -> Callable[[nn.Module], str]:
+    """Return a function that scores a network on held-out photos: PSNR against the truth, and SURE gain."""
+    generator = torch.Generator().manual_seed(1)
+    clean = torch.stack([torch.from_numpy(as_floats(p[:256, :256])).permute(2, 0, 1) for p in photos.pictures[::3]])
+    clean = clean if channels == 3 else clean.mean(1, keepdim=True)
+    noisy = [case.draw(clean, generator) for case in CASES]
+    probe = torch.randint(0, 2, clean.shape, generator=generator).float() * 2 - 1
+
+    def score(net: nn.Module) -> str:
+        found = []
+        for case, y in zip(CASES, noisy, strict=True):
+            law = torch.full((1, 1, 1, 1), case.power), torch.full((1, 1, 1, 1), case.dispersion)
+            told = conditions(y, *law)
+            removed, moved = net(y, told), net(y + 1e-3 * probe, told)
+            spread = case.variance((y - removed).clamp_min(0))
+            gain = float((spread * probe * (moved - removed)).mean() / 1e-3 / (removed**2).mean())
+            psnr = -10 * ((y - removed).clamp(0, 1) - clean).square().mean((1, 2, 3)).log10().mean()
+            level = case.dispersion**0.5 * 255 if case.power == 0 else case.dispersion
+            found.append(f"{case.name} {level:.3g}: {psnr:.2f} dB g {gain:.2f}")
+        return "  ".join(found)
+
+    return score
+
+
+def train(config: Config, photos: Path, budget: Budget, checkpoint: Path) -> tuple[dict[str, Tensor], int, float]:
+    """Train one network; return its weights, the steps and the hours that it took."""
+    torch.manual_seed(config.seed)
+    seed = [config.seed, steps_done(checkpoint)]
+    generator = torch.Generator().manual_seed(seed[0] + 1_000_003 * seed[1])
+    net = UnshuffleUNet(config.channels, config.channels + 2, config.widths)
+    examples = batches(Photos(photos), config, np.random.default_rng(seed), generator)
+    score = validation(Photos(photos, held_out=True), config.channels)
+    state, progress = fit(net, examples, loss, budget, checkpoint, score)
+    return state, progress.steps, progress.seconds / 3600
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the training from the command line: first the colour network, then the grey one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--minutes", type=float, default=55)
+    parser.add_argument("--grey-minutes", type=float, default=15)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--run", type=Path, default=Path("runs/noise2score"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(args.threads)
+    weights: dict[str, Tensor] = {}
+    steps, hours = 0, 0.0
+    for name, config, minutes in (("colour", Config(), args.minutes), ("grey", GREY, args.grey_minutes)):
+        budget = Budget(minutes, args.rate, optimiser="muon", save_every_s=300)
+        state, more_steps, more_hours = train(config, args.photos, budget, args.run / f"{name}.pt")
+        weights |= {f"{name}.{key}": value for key, value in state.items()}
+        steps, hours = steps + more_steps, hours + more_hours
+    ship(
+        "noise2score",
+        weights,
+        command=f"restore train noise2score PHOTOS --minutes {args.minutes:g} --grey-minutes {args.grey_minutes:g} "
+        f"--rate {args.rate:g} --seed {args.seed}",
+        data=f"{FREE_PHOTOS}, with noise: no clean picture is learnt from",
+        steps=steps,
+        hours=hours,
+        seed=args.seed,
+    )
+
+
+if __name__ == "__main__":
+    main()

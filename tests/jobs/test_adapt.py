@@ -1,0 +1,150 @@
+"""The fit to somebody's own noisy pictures, with a tiny network that knows nothing yet."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+import restore
+from restore import weights
+from restore.cli import app
+from restore.errors import ArrayError, RecipeError, WeightsError
+from restore.jobs.adapt import adapt
+from restore.jobs.fitting import Moment
+from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.picture import Floats
+from restore.pipeline import run
+from restore.recipe import Recipe, Step
+from restore.runtime import Runtime
+
+
+def scene(seed: int, side: int = 96) -> Floats:
+    """Smooth shapes with edges: easy to denoise for a network of any size."""
+    y, x = np.mgrid[:side, :side] / side
+    waves = 0.5 + 0.2 * np.sin(9 * x + seed) * np.cos(7 * y) + 0.2 * ((x - 0.5) ** 2 + (y - 0.4) ** 2 < 0.1)
+    return waves.astype(np.float32)
+
+
+def noisy(seed: int, sigma: float = 0.1) -> Floats:
+    return scene(seed) + np.float32(sigma) * np.random.default_rng(seed).standard_normal((96, 96), np.float32)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Untrained weights of a tiny grey network: it removes nothing."""
+    torch.manual_seed(0)
+    net = UnshuffleUNet(1, 3, widths=(8, 12, 16), blocks=(1, 1, 1, 1, 1))
+    path = tmp_path_factory.mktemp("start") / "start.safetensors"
+    save_file(net.state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learn at the pace of a network that knows nothing."""
+    monkeypatch.setattr("restore.jobs.fitting.Fit.rate", 4e-3)
+
+
+@pytest.mark.usefixtures("_quick")
+def test_it_learns_from_noisy_pictures_and_the_model_runs(start: str, tmp_path: Path) -> None:
+    seen: list[Moment] = []
+    pictures = [noisy(seed) for seed in range(5)]
+    made = adapt(
+        pictures, tmp_path / "m.safetensors", steps=80, kind="gaussian", level=0.1, start=start, on_moment=seen.append
+    )
+    assert made.helped and made.notes == ()
+    assert made.after > made.before + 1
+    assert made.kind == "gaussian"
+    assert seen == list(made.curve)
+    assert seen[0].steps == 0 and seen[-1].steps > 0
+    recipe = Recipe(steps=(Step(method="noise2score", weights=str(made.out)),), noise=0.1)
+    clear = run(restore.Image(pictures[0][..., None]), recipe, Runtime(device="cpu")).picture
+    assert isinstance(clear, restore.Image)
+    before, after = (np.mean((p - scene(0)) ** 2) for p in (pictures[0], clear.pixels[..., 0]))
+    assert after < 0.7 * before
+    assert weights.metadata(made.out)["kind"] == "gaussian"
+
+
+@pytest.mark.usefixtures("_quick")
+@pytest.mark.parametrize("objective", ["ardae", "sure"])
+def test_the_other_objectives_learn_too(start: str, tmp_path: Path, objective: str) -> None:
+    made = adapt(
+        [noisy(seed) for seed in range(4)],
+        tmp_path / "m.safetensors",
+        steps=80,
+        kind="gaussian",
+        level=0.1,
+        start=start,
+        objective=objective,
+    )
+    assert made.after > made.before + 0.5
+
+
+def test_what_does_not_help_is_said_and_undone(start: str, tmp_path: Path) -> None:
+    made = adapt([noisy(0)], tmp_path / "m.safetensors", steps=1, level=0.1, start=start)
+    assert not made.helped
+    assert "did not help" in made.notes[-1]
+    state, _ = weights.load(str(made.out))
+    assert all(torch.equal(state[k], v) for k, v in weights.load(start)[0].items())
+
+
+@pytest.mark.parametrize("unit", [1000.0, 1e-3])
+def test_any_unit_gives_the_same_fit(start: str, tmp_path: Path, unit: float) -> None:
+    pictures = [noisy(seed) for seed in range(2)]
+    plain = adapt(pictures, tmp_path / "a.safetensors", steps=1, start=start)
+    other = adapt([p * np.float32(unit) for p in pictures], tmp_path / "b.safetensors", steps=1, start=start)
+    assert other.level == pytest.approx(unit * plain.level, rel=1e-3)
+    assert other.before == pytest.approx(plain.before, abs=1e-2)
+
+
+def test_two_three_and_four_channels(start: str, tmp_path: Path) -> None:
+    for channels in (2, 3, 4):
+        stacked = np.stack([noisy(c) for c in range(channels)], -1)
+        made = adapt([stacked], tmp_path / "m.safetensors", steps=1, start=start)
+        assert made.out.exists()
+
+
+def test_the_command_reads_stacks(start: str, tmp_path: Path) -> None:
+    stack = np.stack([np.clip(noisy(seed) * 60000, 0, 65535).astype(np.uint16) for seed in range(4)])
+    tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack")
+    out = tmp_path / "model.safetensors"
+    said = CliRunner().invoke(
+        app,
+        [
+            "adapt",
+            "noise2score",
+            str(tmp_path / "stack.tif"),
+            "-o",
+            str(out),
+            "--minutes",
+            "0.02",
+            "--level",
+            "0.1",
+            "--start",
+            start,
+        ],
+    )
+    assert said.exit_code == 0, said.output
+    assert "gaussian noise" in said.output
+    assert out.exists()
+
+
+def test_what_cannot_be_used_is_said(start: str, tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    with pytest.raises(RecipeError, match="safetensors"):
+        adapt([noisy(0)], tmp_path / "m.pth", start=start)
+    with pytest.raises(RecipeError, match="no pictures"):
+        adapt([], out, start=start)
+    with pytest.raises(ArrayError, match="sides of 64"):
+        adapt([noisy(0)[:40]], out, start=start)
+    with pytest.raises(ArrayError, match="1 and 3 channels"):
+        adapt([noisy(0), np.stack([noisy(0)] * 3, -1)], out, start=start)
+    with pytest.raises(RecipeError, match="no noise"):
+        adapt([np.zeros((96, 96), np.float32)], out, start=start)
+    with pytest.raises(WeightsError):
+        adapt([noisy(0)], out, start="nothing")
+    assert not out.exists()
