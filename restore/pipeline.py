@@ -207,6 +207,8 @@ class _Run:
             tile=self._fold_tile(),
             progress=lambda share: self.runtime.tick(step.method, share / 2),
         )
+        if loaded.notice:
+            scene.note(loaded.notice)
         op = loaded.restorer.prepare(scene)
         out, tile = _apply_within_memory(op, planes, self.recipe, self.runtime, self.compute, step)
         if not torch.isfinite(out).all():
