@@ -16,8 +16,8 @@ from restore.errors import RecipeError
 from restore.files.atomic import replacing
 from restore.files.folder import SIDE_SUFFIX
 from restore.jobs.lines import SCHEMA, plain
-from restore.pipeline import Result
 from restore.recipe import Recipe
+from restore.result import Result
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from restore.jobs.plan import Work
 from restore.jobs.reference import score
 from restore.jobs.report import Moved, OnEvent, Options
 from restore.picture import Picture, RawImage
-from restore.pipeline import Result
 from restore.raw.develop import develop
 from restore.recipe import Recipe
+from restore.result import Result
 from restore.runtime import Runtime, Tick
 
 

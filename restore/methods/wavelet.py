@@ -104,5 +104,7 @@ METHOD = Method(
     load=load,
     role=Role.DENOISE,
     offer=offer,
+    keeps_level=0.0005,
+    keeps_edges=3.0,
     paper="Chang, Yu, Vetterli 2000 (doi:10.1109/83.862633)",
 )
