@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from restore.noise import Noise
 from restore.picture import Domain, Floats
 
-SIDE, WINDOWS = 256, 12
+SIDE, WINDOWS = 256, 8
 """Side and number of the windows through which large pictures are looked at."""
 
 LEAST = 48
@@ -116,7 +116,7 @@ def findings(
     removed = float(np.sqrt(np.mean([np.mean((b - a) ** 2) for b, a in _windows(before, after)]))) / promise.strength
     found += _removed(removed, noise, left)
     if removed > 0.2 / 255:
-        found += [*_detail(pairs, promise.edges, noise), _residual(pairs, noise)]
+        found += [*_detail(pairs, promise.edges, noise, removed), _residual(pairs, noise)]
     found += _seams(before, after)
     return tuple(found)
 
@@ -184,11 +184,14 @@ def _removed(removed: float, noise: Noise, left: Noise | None) -> Iterator[Findi
         yield Finding("removed", share, high, share > high, weight, says + too_much)
 
 
-def _detail(pairs: list[tuple[Floats, Floats]], promised: float | None, noise: Noise) -> Iterator[Finding]:
+def _detail(
+    pairs: list[tuple[Floats, Floats]], promised: float | None, noise: Noise, removed: float
+) -> Iterator[Finding]:
     """Compare the strength of the removed at edges and in flat parts of the same brightness.
 
     Noise is as strong at an edge as beside it, and a good denoiser rather leaves some at edges: the ratio is below 1.
-    Where edges were smoothed, their detail is in what was removed.
+    Where edges were smoothed, their detail is in what was removed. Cameras smooth flat parts and leave the noise of
+    edges, so of their noise the ratio proves nothing unless more was removed than there was.
     """
     light, slope, power = (np.concatenate(parts) for parts in zip(*(_local(b, a) for b, a in pairs), strict=True))
     flat, edge = np.quantile(slope[::7], [0.5, 0.97])
@@ -205,13 +208,14 @@ def _detail(pairs: list[tuple[Floats, Floats]], promised: float | None, noise: N
     if not counts:
         return
     ratio = float(np.sqrt(np.average(ratios, weights=counts)))
-    is_alarm = promised is not None and ratio > promised
+    is_camera = noise.correlation > CORRELATED
+    is_alarm = promised is not None and ratio > promised and not (is_camera and removed < noise.sigma)
     says = f"at edges {ratio:.2f} times as much was removed as in flat parts"
     if is_alarm:
         says += ": detail was removed; try less strength"
     else:
         says += ": some detail went with the noise" if ratio > 1.15 else ": no detail was removed"
-    weight: Literal["strong", "weak"] = "strong" if sum(counts) > 1000 and noise.correlation < CORRELATED else "weak"
+    weight: Literal["strong", "weak"] = "strong" if sum(counts) > 1000 and not is_camera else "weak"
     yield Finding("detail", ratio, promised, is_alarm, weight, says)
 
 
