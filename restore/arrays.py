@@ -13,6 +13,7 @@ from restore.errors import ArrayError, RecipeError
 from restore.noise import Noise, estimate
 from restore.picture import Image, Picture, RawImage
 from restore.recipe import AUTO, Recipe, Step
+from restore.result import Result
 from restore.runtime import Device, Runtime
 
 Array = NDArray[Any]
@@ -83,11 +84,28 @@ def run(
         raise RecipeError("give either a recipe, or a method with its knobs, not both")
     runtime = Runtime(device=device)
     if isinstance(picture, np.ndarray):
-        image = from_array(picture, channel_axis)
-        result = pipeline.run(image, recipe, runtime).picture
+        result = pipeline.run(from_array(picture, channel_axis), recipe, runtime).picture
         assert isinstance(result, Image)
         return to_array(result, like=picture, channel_axis=channel_axis)
     return pipeline.run(_read(picture), recipe, runtime).picture
+
+
+def run_with_uncertainty(picture: Array | Picture | Path | str, recipe: Recipe, device: Device = "auto") -> Result:
+    """Run a recipe and also work out the standard error of each value of the last step.
+
+    Returns
+    -------
+    Result
+        ``result.picture`` and ``result.uncertainty`` are an ``Image`` each, in fractions of white; the second is None
+        where the last step's errors cannot be known. ``result.alarms`` says what to look at.
+
+    Raises
+    ------
+    RestoreError
+        As :func:`run`.
+    """
+    given = from_array(picture) if isinstance(picture, np.ndarray) else _read(picture)
+    return pipeline.run(given, recipe, Runtime(device=device), with_uncertainty=True)
 
 
 def _read(picture: Picture | Path | str) -> Picture:

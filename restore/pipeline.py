@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restore import choose, evidence, methods, noise, tiling
+from restore import choose, evidence, methods, noise, tiling, uncertainty
 from restore.errors import MemoryLimitError, RecipeError, ResultError
 from restore.evidence import Finding, Promise
 from restore.method import Compute, Method, Role, Scene
@@ -38,7 +38,8 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
     Parameters
     ----------
     with_uncertainty
-        Also compute the standard error of each value, where a method knows it.
+        Also compute the standard error of each value of the last step, where it can be known; costs four more runs
+        where the method knows none of its own.
 
     Raises
     ------
@@ -164,17 +165,33 @@ class _Run:
         planes = planes_of(self.picture, method.domain)
         made = self._finite(step, planes)
         out = torch.lerp(planes, made.out, step.strength) if step.strength < 1 else made.out
-        if self.with_uncertainty and made.op.deviation is not None and isinstance(self.picture, Image):
-            again = replace(made.op, run=made.op.deviation)
-            spread, _ = _apply_within_memory(again, planes, self.recipe, self.runtime, self.compute, step)
-            pixels = spread.mul_(step.strength).numpy().transpose(1, 2, 0)
-            self.uncertainty = replace(self.picture, pixels=pixels, alpha=None)
+        if self.with_uncertainty:
+            self._deviate(method, step, planes, made)
         self.picture = with_planes(self.picture, out)
         found = self._evidence(method, step, planes, out, made.scene.noise)
         seconds = time.perf_counter() - start
         loaded, scene = made.loaded, made.scene
         facts = (made.op.seams, made.tile, loaded.sha256, seconds, scene.report, found)
         self.reports.append(StepReport(step, scene.noise, *facts))
+
+    def _deviate(self, method: Method, step: Step, planes: Tensor, made: _Made) -> None:
+        """Work out the standard error of each value of this step's result; forget that of an earlier one."""
+        if method.domain is None:
+            return
+        self.uncertainty, op, noise = None, made.op, made.scene.noise
+        if op.deviation is not None:
+            again: TileOp | None = replace(op, run=op.deviation)
+        else:
+            is_denoiser = method.keeps_level is not None and method.domain is Domain.SRGB
+            again = uncertainty.operation(op, method.name, noise) if is_denoiser else None
+        if again is None or not isinstance(self.picture, Image):
+            made.scene.note("its standard errors are not known")
+            return
+        spread, _ = _apply_within_memory(again, planes, self.recipe, self.runtime, made.scene.compute, step)
+        spread = spread.mul_(step.strength)
+        if op.deviation is None and step.strength < 1:
+            spread = spread.hypot(torch.tensor((1 - step.strength) * noise.sigma))
+        self.uncertainty = replace(self.picture, pixels=spread.numpy().transpose(1, 2, 0), alpha=None)
 
     def _finite(self, step: Step, planes: Tensor) -> _Made:
         """Run a method; where numbers of few bits overflow, once more in float32.

@@ -53,7 +53,7 @@ class Result:
     recipe
         The recipe with everything decided: methods chosen, precision, tiles. It makes the same pixels again.
     uncertainty
-        Standard error of each value, where it was asked for and the method knows it.
+        Standard error of each value, where it was asked for and can be known.
     """
 
     picture: Picture

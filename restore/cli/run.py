@@ -58,6 +58,9 @@ def run(
     reference: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Folder of clean pictures to score against.")
     ] = None,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Also write each value's standard error, as NAME.sigma.tiff.")
+    ] = False,
     seed: Seed = None,
     is_json: Json = False,
 ) -> None:
@@ -75,7 +78,7 @@ def run(
     if dry_run:
         order.show_plan(ordered, is_json=is_json)
         return
-    who = {"jobs": jobs, "engine": engine, "address": address}
+    who = {"jobs": jobs, "engine": engine, "address": address, "uncertainty": uncertainty}
     options = order.options(ordered, existing=existing, is_resumed=resume, reference=reference, **who)
     with stoppable() as cancelled:
         raise typer.Exit(order.carry_out(ordered, options, device, cancelled, is_json=is_json))
