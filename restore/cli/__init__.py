@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from restore.cli import look, machine, run, weights
+from restore.cli import degrade, look, machine, run, weights
 from restore.cli.options import app
 from restore.errors import RecipeError, RestoreError
 
-__all__ = ["app", "look", "machine", "main", "run", "weights"]
+__all__ = ["app", "degrade", "look", "machine", "main", "run", "weights"]
 
 
 def main() -> None:
