@@ -121,7 +121,16 @@ def plot(curves: dict[str, list[tuple[float, float]]], path: Path) -> None:
         for spot in ((edge + round(tick * side) - 12, side + edge + 22), (16, edge + side - round(tick * side) + 5)):
             cv2.putText(canvas, f"{tick:.1f}", spot, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (60, 60, 60), 1, cv2.LINE_AA)
     cv2.line(canvas, at(0, 0), at(1, 1), (120, 120, 120), 1, cv2.LINE_AA)
-    colours = [(200, 90, 30), (40, 120, 230), (60, 160, 60), (150, 60, 160), (30, 30, 200), (140, 140, 0)]
+    colours = [
+        (200, 90, 30),
+        (40, 120, 230),
+        (60, 160, 60),
+        (150, 60, 160),
+        (30, 30, 200),
+        (140, 140, 0),
+        (0, 0, 0),
+        (160, 160, 160),
+    ]
     for index, (name, points) in enumerate(curves.items()):
         colour = colours[index % len(colours)]
         cv2.polylines(canvas, [np.array([at(*p) for p in points])], False, colour, 2, cv2.LINE_AA)
