@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from restore import errors, methods
-    from restore.arrays import estimate_noise, run
+    from restore.arrays import estimate_noise, run, run_with_uncertainty
     from restore.errors import RestoreError
     from restore.files import read, write
     from restore.jobs.adapt import adapt
@@ -34,6 +34,7 @@ _HOME = {
     "estimate_noise": "arrays",
     "read": "files",
     "run": "arrays",
+    "run_with_uncertainty": "arrays",
     "write": "files",
 }
 
@@ -52,6 +53,7 @@ __all__ = [
     "methods",
     "read",
     "run",
+    "run_with_uncertainty",
     "write",
 ]
 

@@ -11,7 +11,8 @@ import restore
 def test_public_names() -> None:
     assert restore.__all__ == [
         "Image", "Meta", "Noise", "RawImage", "Recipe", "RestoreError", "Step",
-        "adapt", "calibrate", "errors", "estimate_noise", "methods", "read", "run", "write",
+        "adapt", "calibrate", "errors", "estimate_noise", "methods", "read", "run",
+        "run_with_uncertainty", "write",
     ]  # fmt: skip
     for name in restore.__all__:
         assert getattr(restore, name) is not None

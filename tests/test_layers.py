@@ -11,9 +11,9 @@ RANKS = {
     "colour": 1, "tiling": 1, "nets": 1,
     "noise": 2, "degrade": 2, "raw": 2, "metrics": 2, "weights": 2, "weight_import": 2, "files": 2, "objectives": 2,
     "camera": 2,
-    "method": 3,
+    "method": 3, "evidence": 3, "planes": 3, "uncertainty": 3,
     "methods": 4,
-    "recipe": 5, "runtime": 5, "choose": 5, "pipeline": 5,
+    "recipe": 5, "runtime": 5, "choose": 5, "result": 5, "pipeline": 5,
     "arrays": 6, "restore": 6, "jobs": 6,
     "train": 7, "cli": 7, "page": 7, "app": 8, "__main__": 8,
 }  # fmt: skip
@@ -23,6 +23,8 @@ ALLOWED_SIBLINGS = {
     ("pipeline", "runtime"),
     ("choose", "recipe"),
     ("pipeline", "choose"),
+    ("pipeline", "result"),
+    ("result", "recipe"),
     ("restore", "arrays"),
 }
 

@@ -178,6 +178,7 @@ class _Job:
 
     def _recipe_key(self) -> str:
         key = side.same_result(self.recipe, self.options.format, self.options.depth)
+        key += " with standard errors" if self.options.uncertainty else ""
         return hashlib.sha256(key.encode()).hexdigest()
 
     def _note(self, piece: Piece, status: str, **more: str | float) -> None:

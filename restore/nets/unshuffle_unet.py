@@ -113,9 +113,10 @@ class UnshuffleUNet(nn.Module):
             conditions = state["head.weight"].shape[1] - 4 * channels
             stages = ("enc1", "enc2", "middle", "dec2", "dec1")
             blocks = tuple(sum(key.startswith(f"{stage}.") for key in state) // 2 for stage in stages)
-            net = cls(channels, conditions, widths, blocks)  # type: ignore[arg-type]
-            net.load_state_dict(dict(state))
-        except (KeyError, RuntimeError, ValueError) as error:
+            with torch.device("meta"):  # shapes are compared before anything of their size is allocated
+                net = cls(channels, conditions, widths, blocks)  # type: ignore[arg-type]
+            net.load_state_dict({name: value.clone() for name, value in state.items()}, assign=True)
+        except (LookupError, RuntimeError, ValueError) as error:
             raise WeightsError(f"these weights are not of the {cls.__name__} architecture: {error}") from error
         return net
 
