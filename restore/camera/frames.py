@@ -91,11 +91,13 @@ def bad_pixels(even: Floats, odd: Floats, period: int, factor: float = 6.0) -> N
     That both must agree keeps single outliers of heavy-tailed noise out. ``factor`` counts in robust sigmas.
     """
     found = np.zeros(even.shape, bool)
-    for bad, first, second in zip(sites(found, period), sites(even, period), sites(odd, period), strict=True):  # type: ignore[arg-type]
-        one, two = (np.ascontiguousarray(half) - _median(half) for half in (first, second))
-        low, high = np.percentile((one + two) / 2, (15.8655, 84.1345))
-        limit = factor * max(float(high - low) / 2, 1e-3)
-        bad |= (np.minimum(np.abs(one), np.abs(two)) > limit) & (one * two > 0)
+    for row in range(period):
+        for column in range(period):
+            site = slice(row, None, period), slice(column, None, period)
+            one, two = (half[site] - _median(half[site]) for half in (even, odd))
+            low, high = np.percentile((one + two) / 2, (15.8655, 84.1345))
+            limit = factor * max(float(high - low) / 2, 1e-3)
+            found[site] = (np.minimum(np.abs(one), np.abs(two)) > limit) & (one * two > 0)
     return found
 
 

@@ -79,7 +79,8 @@ def to_bytes(profile: Profile) -> bytes:
     header |= {"schema": SCHEMA, "isos": [asdict(noise) for noise in profile.isos], "branches": branches}
     header["converter"] = None if profile.converter is None else asdict(profile.converter)
     kept = {key: np.ascontiguousarray(value) for key, value in tensors.items()} or {"model.none": np.zeros(1)}
-    return tensor_bytes(kept, metadata={"restore.noise": json.dumps(header)})
+    content: bytes = tensor_bytes(kept, metadata={"restore.noise": json.dumps(header)})
+    return content
 
 
 def from_bytes(content: bytes) -> Profile:

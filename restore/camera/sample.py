@@ -99,7 +99,7 @@ def sample(
     excess = 10 if is_wild else 1
     dn += np.float32(rng.standard_normal() * spread.bias * np.sqrt(iso) * excess)
     low = -np.float32(np.mean(profile.black)) / span
-    return np.minimum(np.maximum(dn / span, low) * np.float32(ratio), 1)
+    return np.asarray(np.minimum(np.maximum(dn / span, low) * np.float32(ratio), 1))
 
 
 def shot(light: Floats, gain: float, rng: np.random.Generator) -> Floats:

@@ -14,8 +14,10 @@ from restore.camera.profile import Profile
 from restore.camera.sample import Backend, sample
 from restore.camera.simulate import FAMILIES, Family, Sensor
 from restore.errors import ArrayError, ReadError, RecipeError, UnsupportedError, WriteError, nearest
+from restore.files import ifd
 from restore.files.dng import write_dng
-from restore.picture import RawImage
+from restore.files.metadata import described, exif_tree
+from restore.picture import Meta, RawImage
 from restore.raw.bayer import phase
 
 
@@ -109,7 +111,14 @@ def add(
     rng = np.random.default_rng(seed)
     frames = [_dark(dark, profile, iso) for dark in darks]
     mosaic = sample(raw.mosaic, profile, iso, ratio, rng, backend=backend, darks=frames)
-    write_dng(out, replace(raw, mosaic=mosaic, meta=replace(raw.meta, iso=iso)))
+    write_dng(out, replace(raw, mosaic=mosaic, meta=_with_iso(raw.meta, iso)))
+
+
+def _with_iso(meta: Meta, iso: float) -> Meta:
+    """Say another ISO speed, in the EXIF block too."""
+    tags = described(exif_tree(meta.exif)[0])
+    photo = ifd.branch(tags, ifd.EXIF) | {ifd.ISO: ifd.make(ifd.SHORT, min(round(iso), 65535))}
+    return replace(meta, iso=iso, exif=ifd.block(tags | {ifd.EXIF: photo}))
 
 
 def _dark(path: Path, profile: Profile, iso: float) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
