@@ -72,9 +72,9 @@ class _Shading:
         assert self.moment is not None
         s0, s1, s2 = self.sums
         if len(self.isos) == 1:
-            return np.zeros_like(self.level), self.level / np.float32(s0)
+            return np.zeros_like(self.level), np.asarray(self.level / np.float32(s0), np.float32)
         k = (self.moment * np.float32(s0) - self.level * np.float32(s1)) / np.float32(s0 * s2 - s1 * s1)
-        return k, (self.level - k * np.float32(s1)) / np.float32(s0)
+        return np.asarray(k, np.float32), np.asarray((self.level - k * np.float32(s1)) / np.float32(s0), np.float32)
 
 
 def grouped(frames: Sequence[Frame]) -> dict[float, list[Frame]]:

@@ -60,7 +60,7 @@ def compare(profile: Profile, iso: float, held_out: Sequence[Frame], rng: np.ran
     models = [model for model in MODELS if model != "pnnp" or profile.branches[profile.branch_of(iso)].proxy]
     real: Counts | None = None
     made: dict[str, Counts] = {}
-    residuals: dict[str, list[Floats]] = {"real": []} | {model: [] for model in models}
+    residuals: dict[str, list[Floats]] = {name: [] for name in ("real", *models)}
     bands: dict[str, list[tuple[Floats, Floats]]] = {"real": [], "made": []}
     for frame in held_out:
         raw = frame.load()

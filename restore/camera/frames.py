@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from restore.camera.profile import Profile, Table
 from restore.errors import ArrayError
 from restore.picture import Floats, RawImage
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def tiled(table: Table, size: tuple[int, int]) -> Floats:
@@ -36,7 +39,7 @@ def above_black(raw: RawImage) -> Floats:
     return np.asarray(np.rint(raw.mosaic * (np.float32(raw.white) - black) + black) - black)
 
 
-def sites(frame: Floats, period: int) -> Iterator[Floats]:
+def sites(frame: NDArray[Scalar], period: int) -> Iterator[NDArray[Scalar]]:
     """Yield the plane of each site of a pattern of ``period`` x ``period``, row by row, as views."""
     for row in range(period):
         for column in range(period):

@@ -69,8 +69,8 @@ class ProxyNet(nn.Module):
         self.nn_pre, self.nn_fol = (
             nn.Sequential(nn.Linear(1, WIDTH), nn.SiLU(), _Block(), _Block(), nn.Linear(WIDTH, 1)) for _ in range(2)
         )
-        nn.init.zeros_(self.nn_fol[-1].weight)
-        nn.init.zeros_(self.nn_fol[-1].bias)
+        for parameter in self.nn_fol[-1].parameters():
+            nn.init.zeros_(parameter)
         self.scaler = nn.Parameter(torch.tensor(scaler))
         self.grid = torch.linspace(-_REACH, _REACH, _NODES)[:, None]
 
@@ -149,7 +149,7 @@ def stratified(count: int, generator: torch.Generator) -> Tensor:
     (True, True)
     """
     places = torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)
-    return torch.special.ndtri(((places / count).double()).clamp(1e-7, 1 - 1e-7)).float()
+    return torch.as_tensor(torch.special.ndtri((places / count).double().clamp(1e-7, 1 - 1e-7)), dtype=torch.float32)
 
 
 def _proxy(state: Mapping[str, Tensor], lessons: list[Lesson], electrons: float, dn: float) -> Proxy:

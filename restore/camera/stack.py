@@ -93,7 +93,8 @@ class Means:
     def odd(self) -> Floats:
         """Mean of the other half of the frames."""
         evens = (self.count + 1) // 2
-        return (self.mean * np.float32(self.count) - self.even * np.float32(evens)) / np.float32(self.count - evens)
+        rest = self.mean * np.float32(self.count) - self.even * np.float32(evens)
+        return np.asarray(rest / np.float32(self.count - evens), np.float32)
 
 
 def measure(frames: Sequence[Frame], period: int, rng: np.random.Generator) -> StackNoise:
@@ -120,7 +121,7 @@ def measure(frames: Sequence[Frame], period: int, rng: np.random.Generator) -> S
     drift = _drift(exposures, whole)
     errors = np.array(
         [plane[keep].mean() for plane, keep in zip(sites(means.mean, period), sites(good, period), strict=True)]
-    )  # type: ignore[arg-type]
+    )
     shading = means.mean.copy()
     for plane, error in zip(sites(shading, period), errors, strict=True):
         plane -= np.float32(error)
@@ -215,7 +216,7 @@ def _second_pass(
         rest.clipped += float(np.mean(dn == dn.min())) / len(frames)
         y = dn - mean
         y[~good] = 0
-        for plane, keep in zip(sites(y, period), sites(good, period), strict=True):  # type: ignore[arg-type]
+        for plane, keep in zip(sites(y, period), sites(good, period), strict=True):
             plane -= plane.sum(dtype=np.float64) / keep.sum()
         y[~good] = 0
         rows = y.sum(axis=1, dtype=np.float64) / np.maximum(per_row, 1)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from restore import files
 from restore.camera.profile import Profile
 from restore.camera.sample import Backend, sample
-from restore.camera.simulate import FAMILIES, Family, Sensor
+from restore.camera.simulate import FAMILIES, Sensor
 from restore.errors import ArrayError, ReadError, RecipeError, UnsupportedError, WriteError, nearest
 from restore.files import ifd
 from restore.files.dng import write_dng
@@ -62,7 +61,7 @@ def simulate(shoot: Shoot, folder: Path) -> tuple[Sensor, list[Path]]:
         raise RecipeError(f"unknown noise family {shoot.family!r}.{nearest(shoot.family, FAMILIES)}")
     rng = np.random.default_rng(shoot.seed)
     isos = tuple(sorted(shoot.isos))
-    sensor = Sensor.draw(rng, family=cast("Family", shoot.family), size=shoot.size, cfa=phase(shoot.pattern), isos=isos)
+    sensor = Sensor.draw(rng, family=shoot.family, size=shoot.size, cfa=phase(shoot.pattern), isos=isos)
     paths: list[Path] = []
     for kind in ("darks", "flats"):
         try:
