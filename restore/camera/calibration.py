@@ -9,10 +9,14 @@ import numpy as np
 import torch
 
 from restore.camera import warnings
+from restore.camera.converter import Converter, fine_histogram, fit
+from restore.camera.divergence import OFFSET
+from restore.camera.frames import tiled
 from restore.camera.gain import Gain, photon_transfer
 from restore.camera.profile import Branch, IsoNoise, Maps, Profile
 from restore.camera.proxy import Proxy
 from restore.camera.proxy_training import Lesson, train
+from restore.camera.sample import unlit
 from restore.camera.stack import Frame, StackNoise, measure
 from restore.errors import ArrayError
 from restore.picture import Floats, RawImage
@@ -20,6 +24,7 @@ from restore.picture import Floats, RawImage
 Report = Callable[[float, str], None]
 _DROP = 0.9
 """The pixel noise falls below this share of that of the ISO before where the analog gain is switched."""
+_MANY_CODES, _SAMPLES = 2.5, 4_000_000
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,9 @@ class _Shading:
         assert self.moment is not None
         s0, s1, s2 = self.sums
         if len(self.isos) == 1:
-            return np.zeros_like(self.level), self.level / np.float32(s0)
+            return np.zeros_like(self.level), np.asarray(self.level / np.float32(s0), np.float32)
         k = (self.moment * np.float32(s0) - self.level * np.float32(s1)) / np.float32(s0 * s2 - s1 * s1)
-        return k, (self.level - k * np.float32(s1)) / np.float32(s0)
+        return np.asarray(k, np.float32), np.asarray((self.level - k * np.float32(s1)) / np.float32(s0), np.float32)
 
 
 def grouped(frames: Sequence[Frame]) -> dict[float, list[Frame]]:
@@ -140,8 +145,9 @@ def calibrate(
     warnings.refuse_wrong_isos(stacks, [shading.isos for shading in shadings])
     gains = _gains([_checked(flat, darks[0].name, reference) for flat in flats], stacks, span, gain_of)
     branches = _branches(shadings, stacks, gains, plan, generator, report)
+    report(0.98, "converter")
     maker, _, model = (reference.meta.camera or "").partition(" ")
-    return Profile(
+    profile = Profile(
         maker=maker,
         model=model,
         body=body,
@@ -154,6 +160,26 @@ def calibrate(
         maps=_maps(shadings, bad),
         notes=warnings.notes(stacks, gains, [shading.isos for shading in shadings]),
     )
+    return replace(profile, converter=_converter(profile, stacks, rng) if plan.steps else None)
+
+
+def _converter(profile: Profile, stacks: Sequence[StackNoise], rng: np.random.Generator) -> Converter | None:
+    """Compare the codes of dark frames with those of made ones over the ISOs whose noise spans many of them."""
+    codes = np.zeros_like(stacks[0].codes)
+    expected = np.zeros(0)
+    for stack in stacks:
+        if stack.sigma_px < _MANY_CODES:
+            continue
+        fixed = profile.dark_shading(stack.iso)
+        size = fixed.shape[0], fixed.shape[1]
+        fixed += tiled(profile.black, size)
+        draws = max(1, round(_SAMPLES / fixed.size))
+        noise = profile.at(stack.iso)
+        made = sum(fine_histogram(fixed + unlit(size, profile, noise, rng)) for _ in range(draws))
+        codes += stack.codes
+        share = made * (stack.codes.sum() / np.sum(made))
+        expected = share if not len(expected) else expected + share
+    return fit(codes, OFFSET, expected) if len(expected) else None
 
 
 def _checked(frame: Frame, name: str, reference: RawImage) -> Frame:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from restore.picture import Floats
 
 Counts = NDArray[np.int64]
-_OFFSET = 1 << 15
+OFFSET = 1 << 15
 
 
 def histogram(values: Floats) -> Counts:
@@ -18,7 +18,7 @@ def histogram(values: Floats) -> Counts:
     >>> counts[[32767, 32770]].tolist()
     [1, 2]
     """
-    bins = np.rint(values).astype(np.int64) + _OFFSET
+    bins = np.rint(values).astype(np.int64) + OFFSET
     return np.bincount(bins.ravel().clip(0, (4 << 15) - 1), minlength=4 << 15)
 
 

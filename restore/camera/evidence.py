@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.camera.converter import rounded
 from restore.camera.divergence import Counts, divergence, histogram
-from restore.camera.frames import above_black, repaired
+from restore.camera.frames import above_black, repaired, tiled
 from restore.camera.profile import Profile
 from restore.camera.sample import Backend, pixel_noise
 from restore.camera.stack import Frame
@@ -59,7 +60,7 @@ def compare(profile: Profile, iso: float, held_out: Sequence[Frame], rng: np.ran
     models = [model for model in MODELS if model != "pnnp" or profile.branches[profile.branch_of(iso)].proxy]
     real: Counts | None = None
     made: dict[str, Counts] = {}
-    residuals: dict[str, list[Floats]] = {"real": []} | {model: [] for model in models}
+    residuals: dict[str, list[Floats]] = {name: [] for name in ("real", *models)}
     bands: dict[str, list[tuple[Floats, Floats]]] = {"real": [], "made": []}
     for frame in held_out:
         raw = frame.load()
@@ -67,6 +68,7 @@ def compare(profile: Profile, iso: float, held_out: Sequence[Frame], rng: np.ran
         dn = repaired(above_black(raw), profile.maps.bad, period)
         smooth = repaired(fixed, profile.maps.bad, period)
         size = dn.shape[0], dn.shape[1]
+        black = tiled(profile.black, size)
         offset = np.float32(np.mean(dn - smooth))
         real = histogram(dn) if real is None else real + histogram(dn)
         rest, rows, columns = _decoupled(dn - smooth)
@@ -77,7 +79,8 @@ def compare(profile: Profile, iso: float, held_out: Sequence[Frame], rng: np.ran
             if model != "gaussian":
                 pixels += np.float32(noise.sigma_row) * rng.standard_normal((size[0], 1), np.float32)
                 pixels += np.float32(noise.sigma_col) * rng.standard_normal((1, size[1]), np.float32)
-            frame_dn = np.rint(pixels + smooth + offset)
+            steps = profile.converter if model == "pnnp" else None
+            frame_dn = rounded(pixels + smooth + offset + black, steps) - black
             made[model] = made.get(model, 0) + histogram(frame_dn)
             rest, rows, columns = _decoupled(frame_dn - smooth)
             residuals[model].append(rest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from restore.camera.profile import Profile, Table
 from restore.errors import ArrayError
 from restore.picture import Floats, RawImage
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def tiled(table: Table, size: tuple[int, int]) -> Floats:
@@ -36,7 +39,7 @@ def above_black(raw: RawImage) -> Floats:
     return np.asarray(np.rint(raw.mosaic * (np.float32(raw.white) - black) + black) - black)
 
 
-def sites(frame: Floats, period: int) -> Iterator[Floats]:
+def sites(frame: NDArray[Scalar], period: int) -> Iterator[NDArray[Scalar]]:
     """Yield the plane of each site of a pattern of ``period`` x ``period``, row by row, as views."""
     for row in range(period):
         for column in range(period):
@@ -91,11 +94,13 @@ def bad_pixels(even: Floats, odd: Floats, period: int, factor: float = 6.0) -> N
     That both must agree keeps single outliers of heavy-tailed noise out. ``factor`` counts in robust sigmas.
     """
     found = np.zeros(even.shape, bool)
-    for bad, first, second in zip(sites(found, period), sites(even, period), sites(odd, period), strict=True):  # type: ignore[arg-type]
-        one, two = (np.ascontiguousarray(half) - _median(half) for half in (first, second))
-        low, high = np.percentile((one + two) / 2, (15.8655, 84.1345))
-        limit = factor * max(float(high - low) / 2, 1e-3)
-        bad |= (np.minimum(np.abs(one), np.abs(two)) > limit) & (one * two > 0)
+    for row in range(period):
+        for column in range(period):
+            site = slice(row, None, period), slice(column, None, period)
+            one, two = (half[site] - _median(half[site]) for half in (even, odd))
+            low, high = np.percentile((one + two) / 2, (15.8655, 84.1345))
+            limit = factor * max(float(high - low) / 2, 1e-3)
+            found[site] = (np.minimum(np.abs(one), np.abs(two)) > limit) & (one * two > 0)
     return found
 
 

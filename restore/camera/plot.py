@@ -75,8 +75,8 @@ class _Axis:
     def place(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Places in pixels of the enlarged drawing; NaN for what cannot be shown."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            x = np.asarray(values, np.float64)
-            x, low, high = (np.log(v) if self.is_log else v for v in (x, np.float64(self.low), np.float64(self.high)))
+            ends = np.array([self.low, self.high])
+            x, (low, high) = (np.log(values), np.log(ends)) if self.is_log else (values, ends)
         share = (x - low) / (high - low)
         share = np.where(np.isfinite(share), share, np.nan)
         return np.asarray(_SCALE * (self.ends[0] + share * (self.ends[1] - self.ends[0])))

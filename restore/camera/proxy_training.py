@@ -69,8 +69,8 @@ class ProxyNet(nn.Module):
         self.nn_pre, self.nn_fol = (
             nn.Sequential(nn.Linear(1, WIDTH), nn.SiLU(), _Block(), _Block(), nn.Linear(WIDTH, 1)) for _ in range(2)
         )
-        nn.init.zeros_(self.nn_fol[-1].weight)
-        nn.init.zeros_(self.nn_fol[-1].bias)
+        for parameter in self.nn_fol[-1].parameters():
+            nn.init.zeros_(parameter)
         self.scaler = nn.Parameter(torch.tensor(scaler))
         self.grid = torch.linspace(-_REACH, _REACH, _NODES)[:, None]
 
@@ -115,8 +115,9 @@ def train(
         torch.manual_seed(int(torch.randint(0, 2**31, (1,), generator=generator)))
         net = ProxyNet([math.log(lesson.sigma / lesson.gain / electrons) for lesson in lessons])
     reals = [real_side(torch.from_numpy(lesson.residuals / np.float32(lesson.sigma))) for lesson in lessons]
-    optimiser = torch.optim.Adam(net.parameters(), lr=rate)
-    average = {key: value.clone() for key, value in net.state_dict().items()}
+    optimiser = torch.optim.Adam(net.parameters(), lr=rate, fused=True)
+    state = net.state_dict()
+    average = {key: value.clone() for key, value in state.items()}
     order = torch.zeros(0, dtype=torch.long)
     for step in range(steps):
         for group in optimiser.param_groups:
@@ -134,8 +135,7 @@ def train(
         optimiser.step()
         with torch.no_grad():
             decay = min(0.995, (1 + step) / (10 + step))
-            for key, value in net.state_dict().items():
-                average[key].lerp_(value, 1 - decay)
+            torch._foreach_lerp_([*average.values()], [*state.values()], 1 - decay)
         if step % max(1, steps // 100) == 0:
             report(step / steps)
     return _proxy(average, lessons, electrons, dn)
@@ -149,7 +149,7 @@ def stratified(count: int, generator: torch.Generator) -> Tensor:
     (True, True)
     """
     places = torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)
-    return torch.special.ndtri(((places / count).double()).clamp(1e-7, 1 - 1e-7)).float()
+    return torch.as_tensor(torch.special.ndtri((places / count).double().clamp(1e-7, 1 - 1e-7)), dtype=torch.float32)
 
 
 def _proxy(state: Mapping[str, Tensor], lessons: list[Lesson], electrons: float, dn: float) -> Proxy:

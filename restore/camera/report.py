@@ -156,7 +156,7 @@ def spectrum(evidence: Evidence) -> Pillow.Image:
         bands = max(1, len(power) // 60)
         kept = power[: len(power) // bands * bands].reshape(-1, bands)
         lines.append(Line(np.linspace(0, 0.5, len(kept)), kept.mean(axis=1), name, colours[name]))
-    return chart(lines, f"Bands, ISO {evidence.iso:g}", "cycles a pixel", "power, DN²", log_y=True)
+    return chart(lines, f"Bands, ISO {evidence.iso:g}", "cycles a pixel", "power, DN squared", log_y=True)
 
 
 def gain_and_sigma(profile: Profile) -> Pillow.Image:

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 
 from restore.camera import tukey
+from restore.camera.converter import rounded
+from restore.camera.frames import tiled
 from restore.camera.profile import IsoNoise, Profile
 from restore.errors import ArrayError, nearest
 from restore.picture import Floats
@@ -92,11 +94,12 @@ def sample(
         dn += _piece(darks, clean.shape, len(profile.cfa), rng)
     else:
         dn += unlit((clean.shape[0], clean.shape[1]), profile, noise, rng, backend=backend, spread=spread, wild=is_wild)
-        dn = _rounded(dn, rng)
+        level = float(np.mean(profile.black) + np.mean(noise.black_error))
+        dn = _converted(dn, level, profile, backend, rng)
     excess = 10 if is_wild else 1
     dn += np.float32(rng.standard_normal() * spread.bias * np.sqrt(iso) * excess)
     low = -np.float32(np.mean(profile.black)) / span
-    return np.minimum(np.maximum(dn / span, low) * np.float32(ratio), 1)
+    return np.asarray(np.minimum(np.maximum(dn / span, low) * np.float32(ratio), 1))
 
 
 def shot(light: Floats, gain: float, rng: np.random.Generator) -> Floats:
@@ -153,7 +156,9 @@ def dark_frame(
     fixed = profile.dark_shading(iso, exposure_s)
     noise = profile.at(iso)
     dn = unlit((fixed.shape[0], fixed.shape[1]), profile, noise, rng, backend=backend) + fixed
-    return np.asarray(np.rint(dn + np.float32(noise.sigma_bias * rng.standard_normal())), np.float32)
+    black = tiled(profile.black, (fixed.shape[0], fixed.shape[1]))
+    dn += black + np.float32(noise.sigma_bias * rng.standard_normal())
+    return rounded(dn, profile.converter if backend == "pnnp" else None) - black
 
 
 def _normal_shot(light: Floats, gain: float, rng: np.random.Generator) -> Floats:
@@ -161,10 +166,10 @@ def _normal_shot(light: Floats, gain: float, rng: np.random.Generator) -> Floats
     return np.asarray(np.sqrt(gain * light) * rng.standard_normal(light.shape, np.float32))
 
 
-def _rounded(dn: Floats, rng: np.random.Generator) -> Floats:
-    """Round to whole DN on top of the fraction that dark shading leaves, uniform from pixel to pixel."""
-    fraction = rng.random(dn.shape, np.float32)
-    return np.asarray(np.rint(dn + fraction) - fraction)
+def _converted(dn: Floats, level: float, profile: Profile, backend: Backend, rng: np.random.Generator) -> Floats:
+    """Convert to whole DN above ``level``, on top of the fraction that dark shading leaves from pixel to pixel."""
+    base = np.float32(level - 0.5) + rng.random(dn.shape, np.float32)
+    return rounded(dn + base, profile.converter if backend == "pnnp" else None) - base
 
 
 def _piece(darks: Sequence[Floats], size: tuple[int, ...], period: int, rng: np.random.Generator) -> Floats:

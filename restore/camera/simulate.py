@@ -160,12 +160,13 @@ def standard(family: Family, size: tuple[int, ...], shape: float, rng: np.random
         scale = 1 / float(np.std(tukey.quantile(p, shape)))
         return tukey.draw(size, shape, scale, rng).astype(np.float64)
     if family == "student":
-        return rng.standard_t(4, size) / np.sqrt(2)
+        return np.asarray(rng.standard_t(4, size) / np.sqrt(2))
     if family == "telegraph":
         levels = rng.random(size) < 0.3
-        return (rng.standard_normal(size) + 3 * (levels - 0.3)) / np.sqrt(1 + 9 * 0.21)
+        return np.asarray((rng.standard_normal(size) + 3 * (levels - 0.3)) / np.sqrt(1 + 9 * 0.21))
     skewed = (rng.standard_gamma(9, size) - 9) / 3
-    return np.where(rng.random(size) < 0.03, rng.laplace(0, 3 / np.sqrt(2), size), skewed) / np.sqrt(0.97 + 0.03 * 9)
+    noise = np.where(rng.random(size) < 0.03, rng.laplace(0, 3 / np.sqrt(2), size), skewed)
+    return np.asarray(noise / np.sqrt(0.97 + 0.03 * 9))
 
 
 def _pattern(size: tuple[int, int], period: int, rng: np.random.Generator, sigma: float) -> Floats:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.camera import tukey
-from restore.camera.frames import above_black, bad_pixels, sites
+from restore.camera.divergence import Counts, histogram
+from restore.camera.frames import above_black, bad_pixels, sites, tiled
 from restore.errors import ArrayError
 from restore.picture import Floats, RawImage
 
@@ -48,6 +49,8 @@ class StackNoise:
         As in `IsoNoise`.
     residuals
         Samples of the pixel noise: rows, columns, frame and fixed pattern taken off, rounding kept.
+    codes
+        Histogram of whole frames in DN, black included.
     """
 
     iso: float
@@ -67,6 +70,7 @@ class StackNoise:
     neighbours: float
     clipped: float
     residuals: Floats
+    codes: Counts
 
 
 class Means:
@@ -89,7 +93,8 @@ class Means:
     def odd(self) -> Floats:
         """Mean of the other half of the frames."""
         evens = (self.count + 1) // 2
-        return (self.mean * np.float32(self.count) - self.even * np.float32(evens)) / np.float32(self.count - evens)
+        rest = self.mean * np.float32(self.count) - self.even * np.float32(evens)
+        return np.asarray(rest / np.float32(self.count - evens), np.float32)
 
 
 def measure(frames: Sequence[Frame], period: int, rng: np.random.Generator) -> StackNoise:
@@ -116,7 +121,7 @@ def measure(frames: Sequence[Frame], period: int, rng: np.random.Generator) -> S
     drift = _drift(exposures, whole)
     errors = np.array(
         [plane[keep].mean() for plane, keep in zip(sites(means.mean, period), sites(good, period), strict=True)]
-    )  # type: ignore[arg-type]
+    )
     shading = means.mean.copy()
     for plane, error in zip(sites(shading, period), errors, strict=True):
         plane -= np.float32(error)
@@ -147,6 +152,7 @@ def measure(frames: Sequence[Frame], period: int, rng: np.random.Generator) -> S
         neighbours=rest.products / rest.squares,
         clipped=rest.clipped,
         residuals=residuals,
+        codes=rest.codes,
     )
 
 
@@ -192,6 +198,7 @@ class _Rest:
     columns: float = 0.0
     products: float = 0.0
     clipped: float = 0.0
+    codes: Counts = field(default_factory=lambda: histogram(np.zeros(0, np.float32)))
     residuals: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
@@ -203,11 +210,13 @@ def _second_pass(
     per_row, per_column = good.sum(axis=1), good.sum(axis=0)
     take = -(-RESERVOIR // len(frames))
     for frame in frames:
-        dn = above_black(frame.load())
+        raw = frame.load()
+        dn = above_black(raw)
+        rest.codes = rest.codes + histogram(dn + tiled(raw.black, raw.size))
         rest.clipped += float(np.mean(dn == dn.min())) / len(frames)
         y = dn - mean
         y[~good] = 0
-        for plane, keep in zip(sites(y, period), sites(good, period), strict=True):  # type: ignore[arg-type]
+        for plane, keep in zip(sites(y, period), sites(good, period), strict=True):
             plane -= plane.sum(dtype=np.float64) / keep.sum()
         y[~good] = 0
         rows = y.sum(axis=1, dtype=np.float64) / np.maximum(per_row, 1)

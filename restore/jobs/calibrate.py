@@ -18,7 +18,7 @@ from restore.errors import FileError, ReadError, UnsupportedError
 from restore.files import ifd
 from restore.files.folder import find
 from restore.files.metadata import exif_tree
-from restore.picture import Image, Picture, RawImage
+from restore.picture import Floats, Image, Picture, RawImage
 
 if TYPE_CHECKING:
     from restore.camera.calibration import Plan
@@ -187,9 +187,9 @@ def _as_raw(path: Path, picture: Picture, headerless: Headerless, white: float) 
     return RawImage(values / np.float32(white), GREY, ((0.0,),), white, meta=replace(picture.meta, iso=headerless.iso))
 
 
-def _values(picture: Image) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def _values(picture: Image) -> Floats:
     top = 255 if picture.meta.bits <= 8 else 65535
-    return np.rint(picture.pixels[..., 0] * np.float32(top)).astype(np.float32)
+    return np.asarray(np.rint(picture.pixels[..., 0] * np.float32(top)), np.float32)
 
 
 def _white(paths: Sequence[Path], headerless: Headerless) -> float:

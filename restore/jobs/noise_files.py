@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from restore import files
 from restore.camera.profile import Profile
 from restore.camera.sample import Backend, sample
-from restore.camera.simulate import FAMILIES, Family, Sensor
+from restore.camera.simulate import FAMILIES, Sensor
 from restore.errors import ArrayError, ReadError, RecipeError, UnsupportedError, WriteError, nearest
+from restore.files import ifd
 from restore.files.dng import write_dng
-from restore.picture import RawImage
+from restore.files.metadata import described, exif_tree
+from restore.picture import Meta, RawImage
 from restore.raw.bayer import phase
 
 
@@ -60,7 +61,7 @@ def simulate(shoot: Shoot, folder: Path) -> tuple[Sensor, list[Path]]:
         raise RecipeError(f"unknown noise family {shoot.family!r}.{nearest(shoot.family, FAMILIES)}")
     rng = np.random.default_rng(shoot.seed)
     isos = tuple(sorted(shoot.isos))
-    sensor = Sensor.draw(rng, family=cast("Family", shoot.family), size=shoot.size, cfa=phase(shoot.pattern), isos=isos)
+    sensor = Sensor.draw(rng, family=shoot.family, size=shoot.size, cfa=phase(shoot.pattern), isos=isos)
     paths: list[Path] = []
     for kind in ("darks", "flats"):
         try:
@@ -109,7 +110,14 @@ def add(
     rng = np.random.default_rng(seed)
     frames = [_dark(dark, profile, iso) for dark in darks]
     mosaic = sample(raw.mosaic, profile, iso, ratio, rng, backend=backend, darks=frames)
-    write_dng(out, replace(raw, mosaic=mosaic, meta=replace(raw.meta, iso=iso)))
+    write_dng(out, replace(raw, mosaic=mosaic, meta=_with_iso(raw.meta, iso)))
+
+
+def _with_iso(meta: Meta, iso: float) -> Meta:
+    """Say another ISO speed, in the EXIF block too."""
+    tags = described(exif_tree(meta.exif)[0])
+    photo = ifd.branch(tags, ifd.EXIF) | {ifd.ISO: ifd.make(ifd.SHORT, min(round(iso), 65535))}
+    return replace(meta, iso=iso, exif=ifd.block(tags | {ifd.EXIF: photo}))
 
 
 def _dark(path: Path, profile: Profile, iso: float) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
