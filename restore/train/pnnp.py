@@ -31,7 +31,7 @@ class Config:
     candidates: int = 2
     ratio_max: float = 300.0
     told_error: float = 0.05
-    widths: tuple[int, int, int] = (48, 96, 192)
+    widths: tuple[int, int, int] = (32, 64, 128)
     seed: int = 0
 
 
