@@ -10,6 +10,7 @@ RANKS = {
     "errors": -1, "picture": 0,
     "colour": 1, "tiling": 1, "nets": 1,
     "noise": 2, "degrade": 2, "raw": 2, "metrics": 2, "weights": 2, "weight_import": 2, "files": 2, "objectives": 2,
+    "camera": 2,
     "method": 3,
     "methods": 4,
     "recipe": 5, "runtime": 5, "choose": 5, "pipeline": 5,
