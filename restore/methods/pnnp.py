@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -77,11 +76,8 @@ class RawDenoiser:
             raise RecipeError("pnnp works on Bayer mosaics; develop this picture first, then use --method denoise")
         profile = _profile(self.settings, scene)
         level = _from_profile(profile, self.settings, scene) if profile else _from_file(scene)
-        scene.report |= {
-            "noise from": level.source,
-            "shot gain": round(float(level.gain.mean()), 9),
-            "read sigma": round(float(level.read.mean()), 9),
-        }
+        gain, read = (round(float(value.mean()), 9) for value in (level.gain, level.read))
+        scene.report.update({"noise_from": level.source, "shot_gain": gain, "read_sigma": read})
         scene.note(f"noise level from {level.source}")
         op = self._sid(scene) if isinstance(self.net, SidUNet) else self._generic(level)
         return op if profile is None or profile.maps is None else _corrected(op, profile, self.settings, scene)
@@ -126,7 +122,7 @@ def _same(tile: Tensor) -> Tensor:
 
 
 def _clipped_kept(tile: Tensor, clean: Tensor) -> Tensor:
-    """What the sensor saturated stays as it is: nothing is known of the light there."""
+    """Leave what the sensor saturated as it is: nothing is known of the light there."""
     return torch.where(tile >= 1, tile, clean)
 
 
@@ -142,11 +138,10 @@ def _lost_mean(tile: Tensor, clean: Tensor, gain: Tensor, read: Tensor) -> Tenso
     cells = F.avg_pool2d(taken[None], COARSE)
     places = torch.arange(-_REACH, _REACH + 1, device=tile.device, dtype=tile.dtype)
     weights = torch.exp(-0.5 * (places / (_REACH / 3)) ** 2)
+    down = weights.reshape(1, 1, -1, 1).repeat(4, 1, 1, 1)
     planes = [cells, torch.ones_like(cells)]
-    for shape in ((1, 1, -1, 1), (1, 1, 1, -1)):
-        kernel = weights.reshape(shape).expand(4, 1, *((-1, 1) if shape[2] == -1 else (1, -1)))
-        padding = (_REACH, 0) if shape[2] == -1 else (0, _REACH)
-        planes = [F.conv2d(p, kernel, padding=padding, groups=4) for p in planes]
+    planes = [F.conv2d(p, down, padding=(_REACH, 0), groups=4) for p in planes]
+    planes = [F.conv2d(p, down.transpose(2, 3), padding=(0, _REACH), groups=4) for p in planes]
     smooth = planes[0] / planes[1]
     return F.interpolate(smooth, scale_factor=COARSE, mode="bilinear", align_corners=False)[0]
 
@@ -195,7 +190,7 @@ def _from_file(scene: Scene) -> Level:
     """Noise as the caller states it, else as the DNG's NoiseProfile tag does, else as the picture shows it."""
     found = scene.noise
     pairs = scene.meta.extra.get("noise_profile")
-    is_given = found.confidence == 1 and found.gain == 0
+    is_given = found.gain == 0 and set(found.channels) == {found.sigma}  # never so when it was measured
     if pairs and not is_given:
         table = torch.tensor([pairs[i if len(pairs) == 3 else 0] for i in (0, 1, 1, 2)], dtype=torch.float32)
         gain, square = table.clamp_min(0).T[:, :, None, None]
@@ -273,5 +268,5 @@ METHOD = Method(
     weights="pnnp",
     role=Role.DENOISE,
     offer=offer,
-    paper="arXiv:2310.09126",
+    paper="Feng et al., TPAMI 2026 (arXiv:2310.09126)",
 )
