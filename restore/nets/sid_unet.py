@@ -11,9 +11,6 @@ from torch.nn import functional as F
 
 from restore.errors import WeightsError
 
-OURS_OF_RGBG = (0, 1, 3, 2)
-"""Places of R, G on red rows, G on blue rows, B in planes ordered R, G on red rows, B, G on blue rows."""
-
 
 class SidUNet(nn.Module):
     """Map noisy packed planes to clean ones: four halvings, widths 32 to 512, not residual.
@@ -100,7 +97,7 @@ def in_our_order(state: Mapping[str, Tensor], order: tuple[int, ...]) -> dict[st
     ``order[i]`` is the place, in the weights' planes, of our plane ``i``.
 
     >>> state = SidUNet(2).state_dict()
-    >>> ours = in_our_order(state, OURS_OF_RGBG)
+    >>> ours = in_our_order(state, (0, 1, 3, 2))
     >>> bool((ours["conv1_1.weight"][:, 3] == state["conv1_1.weight"][:, 2]).all())
     True
     """
