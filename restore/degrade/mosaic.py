@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -110,13 +111,11 @@ def tukey_lambda(shape: tuple[int, ...], tail: float, rng: np.random.Generator) 
     >>> bool(abs(draws.std() - 1) < 0.02)
     True
     """
-    levels = np.linspace(-0.5, 0.5, 4097)[1:-1] + 0.5
-    p = (levels**tail - (1 - levels) ** tail) / tail if tail else np.log(levels / (1 - levels))
-    scale = np.sqrt(np.mean(p**2))
-    u = rng.random(shape)
-    u = np.clip(u, 1e-7, 1 - 1e-7)
-    drawn = (u**tail - (1 - u) ** tail) / tail if tail else np.log(u / (1 - u))
-    return (drawn / scale).astype(np.float32)
+    u = np.clip(rng.random(shape), 1e-7, 1 - 1e-7)
+    if abs(tail) < 1e-3:
+        return np.asarray(np.log(u / (1 - u)) * (np.sqrt(3) / np.pi), np.float32)
+    variance = 2 / tail**2 * (1 / (1 + 2 * tail) - math.gamma(tail + 1) ** 2 / math.gamma(2 * tail + 2))
+    return np.asarray((u**tail - (1 - u) ** tail) / (tail * math.sqrt(variance)), np.float32)
 
 
 def unprocess(photo: Floats, rng: np.random.Generator) -> Floats:

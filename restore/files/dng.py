@@ -30,7 +30,7 @@ _LENS_INFO = 50736
 """The same four fractions as EXIF's `ifd.LENS_LIMITS`."""
 
 _OF_MOSAIC = {
-    33421, 33422, *range(50709, 50721), 50733, 50738, 50780, 50829, 50830, 50935, 51008, 51009, 51022, 51125,
+    33421, 33422, *range(50709, 50721), 50733, 50738, 50780, 50829, 50830, 50935, 51008, 51009, 51022, 51041, 51125,
 } - {50712}  # fmt: skip
 """Tags about the mosaic that are kept in its own directory; not the linearisation table, which is used up."""
 _STORAGE = {50706, 50707, 50712, 50740, 50828, *range(50966, 50976), 51043, *range(51105, 51112), 52525}
@@ -69,12 +69,12 @@ def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> Non
     picture = _preview(raw) if preview is None else preview
     first = {**_camera_tags(raw, record), **_about(raw.meta)}
     below = _mosaic_tags(raw, place, top, left)
-    if changed:
+    left = raw.meta.extra.get("noise_left")
+    if changed or (place is None and left is not None):
         below |= {_NOISE_REDUCED: rational(1.0)}
         for tag in _OF_DIGESTS:
             first.pop(tag, None)
             below.pop(tag, None)
-        left = raw.meta.extra.get("noise_left")
         if left is not None:
             below[ifd.NOISE_PROFILE] = make(ifd.DOUBLE, *left)
     first[_OLDEST_READER] = make(BYTE, 1, 3 if _OPCODES & below.keys() else 1, 0, 0)
@@ -149,7 +149,9 @@ def _mosaic_tags(raw: RawImage, record: SensorRecord | None, top: int, left: int
     """
     period, (height, width) = len(raw.cfa), raw.size
     corners = top, left, top + height, left + width
-    tags = record.raw_tags if record else {}
+    tags = {**record.raw_tags} if record else {}
+    if record and ifd.NOISE_PROFILE in record.tags:  # some programs put it into the first directory
+        tags.setdefault(ifd.NOISE_PROFILE, record.tags[ifd.NOISE_PROFILE])
     source = {code: entry for code, entry in tags.items() if code in _OF_MOSAIC}
     same_area = ifd.ACTIVE_AREA not in source or ifd.numbers(source, ifd.ACTIVE_AREA) == corners
     if record and not (same_area and (record.black, record.white) == (raw.black, raw.white)):

@@ -190,7 +190,7 @@ def _from_file(scene: Scene) -> Level:
     """Noise as the caller states it, else as the DNG's NoiseProfile tag does, else as the picture shows it."""
     found = scene.noise
     pairs = scene.meta.extra.get("noise_profile")
-    is_given = found.gain == 0 and set(found.channels) == {found.sigma}  # never so when it was measured
+    is_given = found.confidence == 1  # never so when it was measured
     if pairs and not is_given:
         table = torch.tensor([pairs[i if len(pairs) == 3 else 0] for i in (0, 1, 1, 2)], dtype=torch.float32)
         gain, square = table.clamp_min(0).T[:, :, None, None]

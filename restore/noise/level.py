@@ -86,7 +86,7 @@ def _of_mosaic(raw: RawImage) -> Noise:
         channels=tuple(float(v) for v in channels),
         gain=gain,
         read=read,
-        confidence=float(np.sqrt(min(share, 1.0)) * min(1.0, blocks / 256)),
+        confidence=0.999 * float(np.sqrt(min(share, 1.0)) * min(1.0, blocks / 256)),
     )
 
 
