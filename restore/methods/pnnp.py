@@ -196,6 +196,8 @@ def _from_file(scene: Scene) -> Level:
         gain, square = table.clamp_min(0).T[:, :, None, None]
         return Level(gain, square.sqrt(), "the NoiseProfile tag of the DNG")
     gain, read = (torch.full((4, 1, 1), value) for value in (found.gain, found.read))
+    if "sensor" in scene.meta.extra and not is_given:  # no sensor has less noise than rounding makes
+        read = torch.maximum(read, 12**-0.5 / _spans(_record(scene)))
     return Level(gain, read, "the caller" if is_given else "the picture itself")
 
 

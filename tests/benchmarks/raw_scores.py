@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -34,6 +35,8 @@ from restore.runtime import Runtime
 
 RGGB = bayer.PHASES["RGGB"]
 BLACK = ((0.0, 0.0), (0.0, 0.0))
+DARK, WHITE, GAIN, READ, ISO = 512.0, 16383.0, 1.53, 6.3, 1600.0
+"""The simulated body of `shading`, in DN."""
 
 
 def say(line: str) -> None:
@@ -127,6 +130,13 @@ def _restorer(compute: Compute):  # noqa: ANN202
     return Runtime("cpu").load(Step(method="pnnp"), compute).restorer
 
 
+def exposed(light: np.ndarray, fixed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Expose in DN: photons, read noise, rows, and the pattern of dark frames."""
+    dn = GAIN * rng.poisson(light / GAIN) + READ * rng.standard_normal(light.shape) + fixed
+    dn += 0.16 * READ * rng.standard_normal((light.shape[0], 1))
+    return np.rint(dn + DARK).clip(0, WHITE)
+
+
 def shading(shared: Path, seeds: int = 3) -> None:
     """D1 and D2: the same weights with and without the maps of a profile made from 20 dark frames."""
     photo = cv2.imread(str(shared / "data/test/kodak/kodim05.png"), cv2.IMREAD_COLOR_RGB).astype(np.float32) / 255
@@ -134,33 +144,27 @@ def shading(shared: Path, seeds: int = 3) -> None:
         rng = np.random.default_rng(seed)
         clean = unprocess(photo, rng) / 200
         size = (2 * clean.shape[1], 2 * clean.shape[2])
-        black, white, gain, read, iso = 512.0, 16383.0, 1.53, 6.3, 1600.0
         y, x = np.mgrid[: size[0], : size[1]]
         fixed = 0.9 * (np.sin(y / 90 + seed) + x / size[1]) + 0.9 * rng.standard_normal(size)
         fixed += 0.6 * rng.standard_normal((1, size[1])) + 0.6 * rng.standard_normal((size[0], 1))
 
-        def exposed(light: np.ndarray) -> np.ndarray:
-            dn = gain * rng.poisson(light / gain) + read * rng.standard_normal(light.shape) + fixed  # noqa: B023
-            dn += 0.16 * read * rng.standard_normal((light.shape[0], 1))  # noqa: B023
-            return np.rint(dn + black).clip(0, white)
-
-        light = bayer.unpack(clean, RGGB, size).astype(np.float64) * (white - black)
-        darks = np.mean([exposed(0 * light) for _ in range(20)], axis=0) - black
-        one = IsoNoise(iso, K=gain, sigma_px=read, sigma_row=0.16 * read, black_error=(0.0,) * 4)
+        light = bayer.unpack(clean, RGGB, size).astype(np.float64) * (WHITE - DARK)
+        darks = np.mean([exposed(0 * light, fixed, rng) for _ in range(20)], axis=0) - DARK
+        one = IsoNoise(ISO, K=GAIN, sigma_px=READ, sigma_row=0.16 * READ, black_error=(0.0,) * 4)
         maps = Maps(np.zeros((1, *size), np.float16), darks[None].astype(np.float16), np.zeros((0, 2), np.int32))
-        levels = ((black, black), (black, black))
-        profile = Profile("Maker", "Model", 14, RGGB, levels, white, (one,), (Branch((iso,)),), maps=maps)
-        values = exposed(light).astype(np.uint16)
-        record = SensorRecord(values, 0, 0, size, RGGB, levels, white, (1.0,) * 3, (1.0,) * 3)
-        meta = Meta(camera="Maker Model", iso=iso, extra={"sensor": record})
-        raw = RawImage(scaled(values, levels, white), RGGB, levels, white, meta=meta)
+        levels = ((DARK, DARK), (DARK, DARK))
+        profile = Profile("Maker", "Model", 14, RGGB, levels, WHITE, (one,), (Branch((ISO,)),), maps=maps)
+        values = exposed(light, fixed, rng).astype(np.uint16)
+        record = SensorRecord(values, 0, 0, size, RGGB, levels, WHITE, (1.0,) * 3, (1.0,) * 3)
+        meta = Meta(camera="Maker Model", iso=ISO, extra={"sensor": record})
+        raw = RawImage(scaled(values, levels, WHITE), RGGB, levels, WHITE, meta=meta)
         gains = {}
         for name, used in (("maps off", profile.model_only()), ("maps on", profile)):
-            path = used.save(Path("/tmp") / f"restore-{seed}.noise")
-            recipe = Recipe(steps=(Step(method="pnnp", settings={"profile": str(path)}),), develop=None)
-            out = pipeline.run(raw, recipe, Runtime("cpu")).picture
-            path.unlink()
-            gains[name] = psnr_gain(raw.mosaic, out.mosaic, light / (white - black))
+            with TemporaryDirectory() as folder:
+                path = used.save(Path(folder) / "body.noise")
+                recipe = Recipe(steps=(Step(method="pnnp", settings={"profile": str(path)}),), develop=None)
+                out = pipeline.run(raw, recipe, Runtime("cpu")).picture
+            gains[name] = psnr_gain(raw.mosaic, out.mosaic, light / (WHITE - DARK))
         say(f"shading seed {seed}: " + ", ".join(f"{name} {value:+.2f} dB over input" for name, value in gains.items()))
 
 
@@ -191,14 +195,14 @@ def real(shared: Path, folder: Path) -> None:
 
 def _correlation(before: np.ndarray, after: np.ndarray, facts: dict) -> tuple[float, float, float]:
     """Lag-1 correlations of what was removed, in the flattest fifth of blocks, and its size against the noise."""
-    taken = (before - after) / np.sqrt(facts["shot_gain"] * after.clip(0) + facts["read_sigma"] ** 2)
+    taken = (before - after) / np.sqrt(facts["shot_gain"] * after.clip(0) + facts["read_sigma"] ** 2 + 1e-12)
     side = 24
     blocks = []
     for plane, flat in zip(taken, after, strict=True):
         for y in range(0, plane.shape[0] - side, side):
             for x in range(0, plane.shape[1] - side, side):
                 window = np.s_[y : y + side, x : x + side]
-                if before_max(flat[window]) < 0.9:
+                if flat[window].max() < 0.9:
                     blocks.append((flat[window].std() / max(flat[window].mean(), 1e-4), plane[window]))
     blocks.sort(key=lambda pair: pair[0])
     flattest = [b for _, b in blocks[: max(8, len(blocks) // 5)]]
@@ -206,10 +210,6 @@ def _correlation(before: np.ndarray, after: np.ndarray, facts: dict) -> tuple[fl
     horizontal = np.mean([(b[:, 1:] * b[:, :-1]).mean() for b in flattest]) / power
     vertical = np.mean([(b[1:] * b[:-1]).mean() for b in flattest]) / power
     return float(horizontal), float(vertical), float(np.sqrt(power))
-
-
-def before_max(values: np.ndarray) -> float:
-    return float(values.max())
 
 
 def speed(shared: Path, threads: int) -> None:
@@ -227,9 +227,8 @@ def speed(shared: Path, threads: int) -> None:
     out = pipeline.run(raw, recipe, Runtime("cpu"))
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    say(
-        f"pnnp {megapixels:.0f} MP: {seconds:.1f} s, {seconds / megapixels:.2f} s/MP, step {out.reports[0].seconds:.1f} s"
-    )
+    step = out.reports[0].seconds
+    say(f"pnnp {megapixels:.0f} MP: {seconds:.1f} s, {seconds / megapixels:.2f} s/MP, step {step:.1f} s")
     say(f"peak memory of the process {peak:.2f} GB, {threads} threads, load {Path('/proc/loadavg').read_text()[:14]}")
     shown = np.rint(develop(out.picture).pixels[:1000, :1500] * 255).astype(np.uint8)
     start = time.perf_counter()
@@ -244,7 +243,7 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=["cameras", "shading", "real", "speed"])
     parser.add_argument("--pictures", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--shown", type=Path, default=Path("/tmp/restore-raw"))
+    parser.add_argument("--shown", type=Path, default=Path("runs/raw_shown"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     say(f"{METHOD.title}, weights {METHOD.weights}")
