@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from restore.arrays import estimate_noise, run
     from restore.errors import RestoreError
     from restore.files import read, write
+    from restore.jobs.calibrate import calibrate
     from restore.noise import Noise
     from restore.picture import Image, Meta, RawImage
     from restore.recipe import Recipe, Step
@@ -27,6 +28,7 @@ _HOME = {
     "Recipe": "recipe",
     "RestoreError": "errors",
     "Step": "recipe",
+    "calibrate": "jobs.calibrate",
     "estimate_noise": "arrays",
     "read": "files",
     "run": "arrays",
@@ -41,6 +43,7 @@ __all__ = [
     "Recipe",
     "RestoreError",
     "Step",
+    "calibrate",
     "errors",
     "estimate_noise",
     "methods",

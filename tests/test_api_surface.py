@@ -11,7 +11,7 @@ import restore
 def test_public_names() -> None:
     assert restore.__all__ == [
         "Image", "Meta", "Noise", "RawImage", "Recipe", "RestoreError", "Step",
-        "errors", "estimate_noise", "methods", "read", "run", "write",
+        "calibrate", "errors", "estimate_noise", "methods", "read", "run", "write",
     ]  # fmt: skip
     for name in restore.__all__:
         assert getattr(restore, name) is not None

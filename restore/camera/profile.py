@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.camera.converter import Converter
 from restore.camera.proxy import Proxy
 from restore.errors import ArrayError
 from restore.picture import Floats, RawImage
@@ -127,6 +128,8 @@ class Profile:
         Gain branches, ascending, which share out ``isos``.
     maps
         Of the body; None in a profile of the model.
+    converter
+        Unequal steps of the converter around black; None for equal ones.
     notes
         What to know about the calibration, in plain words.
     """
@@ -141,6 +144,7 @@ class Profile:
     branches: tuple[Branch, ...]
     body: str = ""
     maps: Maps | None = None
+    converter: Converter | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

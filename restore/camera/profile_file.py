@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as tensor_bytes
 
+from restore.camera.converter import Converter
 from restore.camera.profile import Branch, IsoNoise, Maps, Profile
 from restore.camera.proxy import Proxy, expected_shapes
 from restore.errors import ArrayError, ReadError, WriteError
@@ -76,6 +77,7 @@ def to_bytes(profile: Profile) -> bytes:
         name: getattr(profile, name) for name in ("maker", "model", "body", "bits", "cfa", "black", "white", "notes")
     }
     header |= {"schema": SCHEMA, "isos": [asdict(noise) for noise in profile.isos], "branches": branches}
+    header["converter"] = None if profile.converter is None else asdict(profile.converter)
     kept = {key: np.ascontiguousarray(value) for key, value in tensors.items()} or {"model.none": np.zeros(1)}
     return tensor_bytes(kept, metadata={"restore.noise": json.dumps(header)})
 
@@ -93,7 +95,9 @@ def from_bytes(content: bytes) -> Profile:
         IsoNoise(**{**item, "black_error": tuple(item["black_error"]), "exposure_s": tuple(item["exposure_s"])})
         for item in about["isos"]
     )
+    steps = about["converter"]
     return Profile(
+        converter=None if steps is None else Converter(steps["first"], tuple(steps["edges"])),
         maker=about["maker"],
         model=about["model"],
         body=about["body"],

@@ -69,22 +69,16 @@ class Proxy:
         pre, fol = (float(density @ (curve - density @ curve) ** 2) for curve in curves)
         return pre, fol
 
-    def sigma(self, K: float, iso: float) -> float:  # noqa: N803 - the field's symbol
-        """Return the standard deviation in DN at ``iso``, where the gain is ``K`` DN per electron."""
+    def sigma(self, gain: float, iso: float) -> float:
+        """Return the standard deviation in DN at ``iso``, where ``gain`` is K in DN per electron."""
         pre, fol = self.variances
-        return float(np.sqrt((K * np.exp(self.log_scale(iso))) ** 2 * pre + fol))
+        return float(np.sqrt((gain * np.exp(self.log_scale(iso))) ** 2 * pre + fol))
 
-    def sample(
-        self,
-        size: tuple[int, ...],
-        K: float,
-        iso: float,
-        rng: np.random.Generator,  # noqa: N803
-    ) -> Floats:
+    def sample(self, size: tuple[int, ...], gain: float, iso: float, rng: np.random.Generator) -> Floats:
         """Draw pixel noise of ``size`` in DN before the converter, independent from pixel to pixel."""
         x, pre, fol = self._tables
         first = np.interp(rng.standard_normal(size, np.float32), x, pre)
-        first *= K * np.exp(self.log_scale(iso))
+        first *= gain * np.exp(self.log_scale(iso))
         first += np.interp(rng.standard_normal(size, np.float32), x, fol)
         return np.asarray(first, np.float32)
 
@@ -107,7 +101,7 @@ def silu(h: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ``h sigmoid(h)`` without overflow.
 
     >>> silu(np.array([-1000.0, 0.0, 1000.0])).tolist()
-    [0.0, 0.0, 1000.0]
+    [-0.0, 0.0, 1000.0]
     """
     return np.asarray(h * 0.5 * (1 + np.tanh(h / 2)))
 
