@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from restore.cli import calibrate, look, machine, noise, run, weights
+from restore.cli import calibrate, degrade, look, machine, noise, run, weights
 from restore.cli.options import app
 from restore.errors import RecipeError, RestoreError
 
-__all__ = ["app", "calibrate", "look", "machine", "main", "noise", "run", "weights"]
+__all__ = ["app", "calibrate", "degrade", "look", "machine", "main", "noise", "run", "weights"]
 
 
 def main() -> None:
