@@ -140,10 +140,10 @@ def unprocess(photo: Floats, rng: np.random.Generator) -> Floats:
     """
     encoded = np.clip(photo, 0, 1)
     if rng.random() < 0.5:  # the inverse of the smooth step 3 x^2 - 2 x^3
-        encoded = 0.5 - np.sin(np.arcsin(1 - 2 * encoded) / 3)
+        encoded = np.asarray(0.5 - np.sin(np.arcsin(1 - 2 * encoded) / 3), np.float32)
     mix = rng.uniform(0.1, 1.0)
     matrix = (1 - mix) * np.eye(3, dtype=np.float32) + mix * _CAMERA_FROM_SRGB
-    camera = srgb_to_linear(encoded.astype(np.float32)) @ matrix.T.astype(np.float32)
+    camera = srgb_to_linear(encoded) @ matrix.T.astype(np.float32)
     gains = rng.uniform((1.2, 1.0, 1.2), (2.6, 1.0, 2.6)).astype(np.float32)
     grey = camera.mean(-1, keepdims=True)
     is_white = (np.maximum(grey - 0.9, 0) / 0.1) ** 2

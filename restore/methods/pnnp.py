@@ -99,7 +99,7 @@ class RawDenoiser:
             run,
             halo=self.net.radius + max(WINDOW // 2, _HALO),
             multiple=COARSE,
-            bytes_per_pixel=400,
+            bytes_per_pixel=280,
         )
 
     def _sid(self, scene: Scene) -> TileOp:

@@ -61,7 +61,7 @@ def _least_squares(table: Reals, target: Reals) -> NDArray[np.float64]:
     >>> _least_squares(np.eye(2), np.array([3.0, -1.0])).tolist()
     [3.0, 0.0]
     """
-    both = np.linalg.lstsq(table, target, rcond=None)[0]
+    both = np.asarray(np.linalg.lstsq(table, target, rcond=None)[0], np.float64)
     if (both >= 0).all():
         return both
     alone = np.diag(np.maximum(table.T @ target, 0) / np.maximum((table**2).sum(0), 1e-300))

@@ -66,10 +66,13 @@ def batches(photos: Photos, config: Config, rng: np.random.Generator, device: st
 
 
 def loss(net: nn.Module, batch: Batch) -> Tensor:
-    """L1 between the denoised and the clean mosaic, in units of the noise."""
+    """Mean logarithm of each example's L1 in units of the noise: a decibel counts the same at every level.
+
+    Without the logarithm very noisy examples, where most noise can be removed, would count least.
+    """
     noisy, clean, _, _ = batch
     clear: Tensor = noisy - net(*compressed(noisy)).float()
-    return (clear - clean).abs().mean()
+    return ((clear - clean).abs().mean((1, 2, 3)) + 0.01).log().mean()
 
 
 def cases(photos: Photos, seed: int = 1) -> Iterator[tuple[str, Floats, Floats, RawNoise]]:

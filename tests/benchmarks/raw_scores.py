@@ -217,24 +217,24 @@ def speed(shared: Path, threads: int) -> None:
     cv2.setNumThreads(threads)
     photo = cv2.imread(str(shared / "data/test/kodak/kodim05.png"), cv2.IMREAD_COLOR_RGB).astype(np.float32) / 255
     rng = np.random.default_rng(0)
-    planes = np.tile(unprocess(photo, rng) / 10, (1, 8, 8))[:, :2000, :3000]
-    noisy = add_raw_noise(planes, RawNoise(1e-4, 1e-3), rng)
-    raw = raw_image(noisy)
+    small = add_raw_noise(unprocess(photo, rng) / 10, RawNoise(1e-4, 1e-3), rng)
+    raw = raw_image(np.tile(small, (1, 8, 8))[:, :2000, :3000])
     megapixels = raw.mosaic.size / 1e6
-    del planes, noisy
-    recipe = Recipe(steps=(Step(method="pnnp"),), develop=None, noise=None, precision="fp32")
-    start = time.perf_counter()
+    recipe = Recipe(steps=(Step(method="pnnp"),), develop=None, precision="fp32")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    wall, cpu = time.perf_counter(), time.process_time()
     out = pipeline.run(raw, recipe, Runtime("cpu"))
-    seconds = time.perf_counter() - start
+    wall, cpu = (time.perf_counter() - wall) / megapixels, (time.process_time() - cpu) / megapixels
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    step = out.reports[0].seconds
-    say(f"pnnp {megapixels:.0f} MP: {seconds:.1f} s, {seconds / megapixels:.2f} s/MP, step {step:.1f} s")
-    say(f"peak memory of the process {peak:.2f} GB, {threads} threads, load {Path('/proc/loadavg').read_text()[:14]}")
-    shown = np.rint(develop(out.picture).pixels[:1000, :1500] * 255).astype(np.uint8)
-    start = time.perf_counter()
+    load = Path("/proc/loadavg").read_text().split()[0]
+    say(f"pnnp, {megapixels:.0f} MP, {threads} threads, load {load}: {wall:.2f} s/MP, processor time {cpu:.2f} s/MP")
+    say(f"tiles {out.reports[0].tile}; peak memory of the process {peak:.2f} GB ({before:.2f} GB before it began)")
+    shown = np.rint(develop(replace(raw, mosaic=raw.mosaic[:1000, :1500])).pixels * 255).astype(np.uint8)
+    wall, cpu = time.perf_counter(), time.process_time()
     cv2.fastNlMeansDenoisingColored(shown, None, 10, 10, 7, 21)
-    nlm = (time.perf_counter() - start) / (shown.shape[0] * shown.shape[1] / 1e6)
-    say(f"OpenCV fastNlMeansDenoisingColored, 1.5 MP of it developed: {nlm:.2f} s/MP")
+    size = shown.shape[0] * shown.shape[1] / 1e6
+    wall, cpu = (time.perf_counter() - wall) / size, (time.process_time() - cpu) / size
+    say(f"OpenCV fastNlMeansDenoisingColored on 1.5 MP of it, developed: {wall:.2f} s/MP, processor time {cpu:.2f}")
 
 
 def main() -> None:
