@@ -60,7 +60,9 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
             work.choose(step.strength)
         else:
             work.do(step)
-    if work.recipe.develop is not None:
+    if work.recipe.develop is None:
+        work.measure_noise_left()
+    else:
         work.develop()
     return Result(work.picture, work.decided(), tuple(work.reports), time.perf_counter() - start, work.uncertainty)
 
@@ -111,6 +113,14 @@ class _Run:
             if settings is None:
                 raise RecipeError("this step needs a developed picture, but the recipe keeps the mosaic")
             self.picture = develop(self.picture, exposure_ev=settings.exposure_ev, white_balance=settings.white_balance)
+
+    def measure_noise_left(self) -> None:
+        """Note on a mosaic that steps have changed what noise it has now: the DNG says it to the next program."""
+        if isinstance(self.picture, RawImage) and self.reports:
+            left = noise.estimate(self.picture)
+            pair = left.gain, left.read**2
+            extra = self.picture.meta.extra | {"noise_left": pair, "noise_profile": (pair,)}
+            self.picture = replace(self.picture, meta=replace(self.picture.meta, extra=extra))
 
     def choose(self, strength: float) -> None:
         """Run what ``auto`` chooses, looking anew before each: on the mosaic first, then on the developed picture."""

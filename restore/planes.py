@@ -20,7 +20,10 @@ def planes_of(picture: Picture, domain: Domain | None) -> Tensor:
     if domain is None:
         return torch.from_numpy(picture.mosaic[None].copy())
     if not picture.is_bayer:
-        raise RecipeError("this sensor's pattern is not a 2x2 Bayer mosaic; use methods that work after development")
+        raise RecipeError(
+            f"{bayer.phase_name(picture.cfa)} is not a 2x2 Bayer mosaic, which methods on the mosaic need;"
+            " leave them out: the picture is developed first, then use --method denoise"
+        )
     return torch.from_numpy(np.ascontiguousarray(bayer.pack(picture.mosaic, picture.cfa)))
 
 

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restore.errors import WeightsError
+from restore.errors import WeightsError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 LARGEST = 4 * 2**30
 """Bytes of the most weights that are taken."""
 
-WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
+WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "netG", "model", "net")
 """Keys under which training programs put a state dict, the best first."""
 
+PLANE_ORDERS = {"rggb": (0, 1, 2, 3), "rgbg": (0, 1, 3, 2)}
+"""Places of R, G on red rows, G on blue rows, B in the planes that raw networks of other programs were trained on."""
 
-def converted(source: Path, *, may_unpickle: bool, licence: str = "not stated") -> bytes:
+
+def converted(source: Path, *, may_unpickle: bool, licence: str = "not stated", planes: str = "rgbg") -> bytes:
     """Return a PyTorch checkpoint as the bytes of a safetensors file.
+
+    The raw U-Net of SID, ELD, PMN and PNNP is recognised by its names, and its first and last layers are turned
+    from the plane order ``planes`` (those projects': ``"rgbg"``) into that of `restore.raw.bayer`.
 
     Only tensors are taken. The file is a pickle, which is read with PyTorch's restricted reader that runs no code of
     the file; still, it is read only when the caller says that it may be. Origin and licence go into the header.
@@ -29,10 +35,12 @@ def converted(source: Path, *, may_unpickle: bool, licence: str = "not stated") 
     Raises
     ------
     WeightsError
-        Not allowed, not readable, too large, or without a state dict of finite tensors.
+        Not allowed, not readable, too large, without a state dict of finite tensors, or an unknown plane order.
     """
     import torch
     from safetensors.torch import save
+
+    from restore.nets.sid_unet import SidUNet, in_our_order, is_sid
 
     if not may_unpickle:
         raise WeightsError(f"{source}: is a pickle; pass --allow-pickle if you trust where it comes from")
@@ -51,8 +59,15 @@ def converted(source: Path, *, may_unpickle: bool, licence: str = "not stated") 
     broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
     if broken:
         raise WeightsError(f"{source}: weights are not finite ({', '.join(broken[:3])}); get the file again")
+    about = {}
+    if is_sid(state):
+        SidUNet.from_state(state)  # raises where a shape differs
+        if planes not in PLANE_ORDERS:
+            raise WeightsError(f"unknown plane order {planes!r}.{nearest(planes, PLANE_ORDERS)}")
+        state = in_our_order(state, PLANE_ORDERS[planes])
+        about = {"architecture": "SID raw U-Net, for --method pnnp", "plane_order": "rggb", "trained_on": planes}
     origin = {"source": source.name, "source_sha256": hashlib.sha256(content).hexdigest(), "licence": licence}
-    made: bytes = save({name: value.contiguous().clone() for name, value in state.items()}, metadata=origin)
+    made: bytes = save({name: value.contiguous().clone() for name, value in state.items()}, metadata=about | origin)
     return made
 
 

@@ -39,6 +39,9 @@ def weights_import(
     licence: Annotated[
         str, typer.Option(metavar="TERMS", help="Terms of the weights, kept in the file and shown before use.")
     ] = "not stated",
+    planes: Annotated[
+        str, typer.Option(help="Order of the planes a raw network was trained on: rgbg (SID, ELD, PNNP) or rggb.")
+    ] = "rgbg",
 ) -> None:
     """Convert a PyTorch checkpoint to safetensors."""
     from restore.files.atomic import replacing
@@ -47,7 +50,7 @@ def weights_import(
 
     if out.suffix != ".safetensors":
         raise typer.BadParameter(f"--out must end in .safetensors, not {out.name!r}")
-    content = converted(source, may_unpickle=allow_pickle, licence=licence)
+    content = converted(source, may_unpickle=allow_pickle, licence=licence, planes=planes)
     with replacing(out) as part:
         part.write_bytes(content)
     say(f"{source} -> {out}  {len(content)} bytes, licence {licence}; use it with --weights METHOD={out}")

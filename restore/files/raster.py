@@ -57,7 +57,7 @@ _READERS: dict[str, Callable[[Path, ifd.Buffer, Limits], Picture]] = {
 }
 _RISKY = {"raw", "heic", "jxl", "avif"}
 """Formats whose decoders are young, huge or written for trusted files; and TIFF in a rare compression."""
-_DEPTHS = {"png": (8, 16), "tiff": (8, 16, 32), "jxl": (8, 16, 32)}
+_DEPTHS = {"png": (8, 16), "tiff": (8, 16, 32), "jxl": (8, 16, 32), "dng": (16,)}
 _LARGEST_SIDE = {"jpeg": 65500, "webp": 16383, "avif": 65535, "bmp": (1 << 31) - 1}
 _HAS_NO_DPI = ("webp", "avif", "jxl")
 _IS_UPRIGHT = ("bmp", "jxl")
@@ -173,7 +173,7 @@ def write(
         ``"jpeg"``, ``"png"``, ``"tiff"``, ``"webp"``, ``"bmp"``, ``"avif"``, ``"jxl"`` or ``"dng"``;
         by default what the path's suffix says, else what the source was.
     bits
-        8 or 16 for integers, 32 for floats (TIFF and JPEG XL), which alone are written unclipped.
+        8 or 16 for integers, 32 for floats (TIFF and JPEG XL), which alone are written unclipped; a DNG has 16.
     quality
         1...100 for JPEG, WebP, AVIF and JPEG XL.
     preview
@@ -191,6 +191,7 @@ def write(
     container = target_format(path, format, source)
     path = path if path.suffix else path.with_name(path.name + suffix(container))
     if container == "dng":
+        _check_depth(path, container, bits)
         from restore.files.dng import write_dng, write_linear_dng
 
         if isinstance(picture, RawImage):
@@ -233,9 +234,7 @@ def _depth(path: Path, container: str, image: Image, bits: int | None) -> tuple[
     """Return the bits a sample to write, and whether they are floats."""
     possible = _DEPTHS.get(container, (8,))
     if bits is not None:
-        if bits not in possible:
-            choices = " or ".join(map(str, possible))
-            raise WriteError(path, f"{container} cannot be written with {bits} bits; choose {choices}")
+        _check_depth(path, container, bits)
         return bits, bits == 32
     meta = image.meta
     if meta.is_float and 32 in possible:
@@ -243,6 +242,13 @@ def _depth(path: Path, container: str, image: Image, bits: int | None) -> tuple[
         return (16 if is_half else 32), True
     wants_16 = meta.bits > 8 or meta.is_float or (meta.format == "raw" and container in _DEPTHS)
     return (16 if wants_16 and 16 in possible else 8), False
+
+
+def _check_depth(path: Path, container: str, bits: int | None) -> None:
+    possible = _DEPTHS.get(container, (8,))
+    if bits is not None and bits not in possible:
+        choices = " or ".join(map(str, possible))
+        raise WriteError(path, f"{container} cannot be written with {bits} bits; choose {choices}")
 
 
 def _check_finite(path: Path, values: Floats) -> None:

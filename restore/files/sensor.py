@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,8 +121,19 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
         white=white,
         white_balance=record.white_balance,
         camera_to_srgb=camera_to_srgb(raw, raw_tags),
-        meta=replace(meta, extra={"sensor": record}),
+        meta=replace(meta, extra={"sensor": record, **_noise_profile(raw_tags, first)}),
     )
+
+
+def _noise_profile(*directories: ifd.Entries) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Return what a DNG says of its noise: variance ``S x + O`` as (S, O), one pair or those of R, G and B."""
+    for tags in directories:
+        values = ifd.numbers(tags, ifd.NOISE_PROFILE)
+        pairs = tuple(zip(values[::2], values[1::2], strict=False))
+        is_sane = all(math.isfinite(s + o) and 0 <= s < 1 and abs(o) < 1 and s + o > 0 for s, o in pairs)
+        if len(values) in (2, 6) and is_sane:
+            return {"noise_profile": pairs}
+    return {}
 
 
 def _developed(raw: Any, path: Path, meta: Meta) -> Image:
