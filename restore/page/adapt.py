@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import gradio as gr
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]  # what Gradio plots from
 
 from restore import pipeline
 from restore.errors import RestoreError
