@@ -26,6 +26,7 @@ ALLOWED_SIBLINGS = {
     ("pipeline", "result"),
     ("result", "recipe"),
     ("restore", "arrays"),
+    ("jobs", "arrays"),
 }
 
 

@@ -27,6 +27,9 @@ from restore.tiling import TileOp
 CORRELATED = 0.15
 """Correlation of neighbouring pixels' noise from which the network, which knows white noise, is not shown it."""
 
+TOO_CORRELATED = 0.35
+"""Correlation at the best stride from which the noise is left: texture taken apart is correlated, too."""
+
 STRIDES = (2, 3, 4)
 HEALTHY = (0.8, 1.25)
 """SURE gains that a network which fits the noise has."""
@@ -41,7 +44,7 @@ class Noise2ScoreSettings(Settings):
     level: float = knob(
         0.0, "Its level, 0 measures it: sigma, brightness of one count, or number of looks (gamma)", low=0, high=1e4
     )
-    stride: int = knob(0, "Takes every n-th pixel together where noise is correlated, 0 chooses", low=0, high=4)
+    stride: int = knob(0, "Takes pixels so far apart together, where noise is correlated; 0 chooses", low=0, high=4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +76,7 @@ class Noise2Score:
             scene.note("the noise is correlated over more than four pixels, which this method cannot remove: unchanged")
             return TileOp(_same)
         if stride > 1:
-            scene.note(f"the noise is correlated between neighbours: every {stride}th pixel is taken together")
+            scene.note(f"the noise is correlated between neighbours: pixels {stride} apart are taken together")
         net = for_channels(list(self.nets), scene.planes.shape[0])
         removal = Removal(net, self.compute.dtype)
         scene.report["stride"] = stride
@@ -161,15 +164,19 @@ def _noise(scene: Scene) -> Noise:
 
 
 def _stride(planes: Tensor, noise: Noise) -> int:
-    """Return the smallest stride at which neighbours' noise is independent, 0 if there is none."""
+    """Return the smallest stride at which neighbours' noise is independent, else the best, 0 if none is good."""
     if noise.correlation <= CORRELATED:
         return 1
     pixels = planes.numpy().transpose(1, 2, 0)
     pixels = pixels if pixels.shape[2] in (1, 3) else pixels[..., :1]
+    left = {}
     for stride in STRIDES:
-        if measure.estimate(Image(np.ascontiguousarray(pixels[::stride, ::stride]))).correlation <= CORRELATED:
+        thin = np.ascontiguousarray(pixels[::stride, ::stride])
+        left[stride] = measure.estimate(Image(thin)).correlation
+        if left[stride] <= CORRELATED:
             return stride
-    return 0
+    best = min(left, key=lambda stride: left[stride])
+    return best if left[best] <= TOO_CORRELATED else 0
 
 
 def _report(scene: Scene, fit: Fit) -> None:

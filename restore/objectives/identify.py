@@ -23,7 +23,7 @@ DARK = 0.03
 MOST = 2.5
 """Factor by which a fitted dispersion may differ from the first guess: an untrained network says anything."""
 
-SAMPLE = 128
+SAMPLE = 96
 """Side of the parts of a picture that are looked at."""
 
 
