@@ -20,8 +20,8 @@ class _Norm(nn.BatchNorm2d):
         super().__init__(width, track_running_stats=False)
 
 
-def _double(before: int, inside: int, after: int) -> nn.Sequential:
-    sizes = ((before, inside), (inside, after))
+def _double(before: int, after: int) -> nn.Sequential:
+    sizes = ((before, after), (after, after))
     return nn.Sequential(*(m for a, b in sizes for m in (nn.Conv2d(a, b, 3, padding=1), _Norm(b), nn.ReLU(True))))
 
 
@@ -45,12 +45,11 @@ class PictureNet(nn.Module):
     def __init__(self, outputs: int, width: int = 64) -> None:
         super().__init__()
         w = width
-        self.inside = _double(3, w, w)
-        self.down = nn.ModuleList(
-            _double(a, b, b) for a, b in ((w, 2 * w), (2 * w, 4 * w), (4 * w, 8 * w), (8 * w, 8 * w))
-        )
-        sizes = ((16 * w, 8 * w, 4 * w), (8 * w, 4 * w, 2 * w), (4 * w, 2 * w, w), (2 * w, w, w))
-        self.up = nn.ModuleList(_double(*size) for size in sizes)
+        down = ((w, 2 * w), (2 * w, 4 * w), (4 * w, 8 * w), (8 * w, 8 * w))
+        up = ((16 * w, 4 * w), (8 * w, 2 * w), (4 * w, w), (2 * w, w))
+        self.inside = _double(3, w)
+        self.down = nn.ModuleList(_double(*sizes) for sizes in down)
+        self.up = nn.ModuleList(_double(*sizes) for sizes in up)
         self.out = nn.Conv2d(w, outputs, 1)
 
     def forward(self, picture: Tensor) -> Tensor:
