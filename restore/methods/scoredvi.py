@@ -146,7 +146,7 @@ class ScoreDvi:
         both = tiling.apply(op, torch.cat([colour, colour]), tile=side, device=str(self.compute.device))
         found = [half if part.shape[0] == 3 else half.mean(0, keepdim=True) for half in both.chunk(2)]
         work.tell()
-        answer, deviation = scene.planes.clone(), torch.zeros_like(scene.planes)
+        answer, deviation = scene.planes.clone(), torch.full_like(scene.planes, scene.noise.sigma)
         answer[:, rows, columns], deviation[:, rows, columns] = found
 
         def stored(values: Tensor) -> Callable[[Tensor], Tensor]:
