@@ -14,7 +14,7 @@ from torch import Tensor
 from restore import tiling
 from restore.errors import RecipeError
 from restore.method import Compute, Method, Scene, Settings, State, knob
-from restore.nets.blind_prior import BlindPrior, blind_prior
+from restore.nets.blind_prior import BlindPrior, blind_prior, denoised
 from restore.nets.dvi import PictureNet, Posterior, PosteriorNet
 from restore.picture import Domain
 from restore.tiling import Seams, TileOp
@@ -89,7 +89,9 @@ def prior_for(sigma: float) -> Prior:
     return Prior(weight, min(max(sigma**2, RATES[0]), RATES[1]))
 
 
-def surrogate(posterior: Posterior, denoise: Callable[[Tensor], Tensor], samples: int, rng: torch.Generator) -> Tensor:
+def surrogate(
+    posterior: Posterior, denoise: Callable[[Tensor, Tensor], Tensor], samples: int, rng: torch.Generator
+) -> Tensor:
     """Return a value whose gradient is that of the expected log prior: share times score times the sample's.
 
     A sample of ``q(x)`` is the mean under white noise of known deviation, so Tweedie's formula gives the score from
@@ -102,9 +104,10 @@ def surrogate(posterior: Posterior, denoise: Callable[[Tensor], Tensor], samples
     total = torch.zeros((), device=posterior.mean.device)
     for _ in range(samples):
         noise = torch.randn(posterior.mean.shape, generator=rng, device=rng.device)
-        sample = posterior.mean + posterior.variance.sqrt() * noise
+        deviation = posterior.variance.sqrt()
+        sample = posterior.mean + deviation * noise
         with torch.no_grad():
-            score = (denoise(sample) - sample) / posterior.variance.clamp(min=FLOOR)
+            score = (denoise(sample, deviation) - sample) / posterior.variance.clamp(min=FLOOR)
         total = total + (posterior.share.detach() * score.detach() * sample).sum(0).mean()
     return total / samples
 
@@ -184,9 +187,8 @@ class ScoreDvi:
             value = value + posterior.share_divergence() + posterior.concentration_divergence()
         return value
 
-    def _denoise(self, picture: Tensor) -> Tensor:
-        clean: Tensor = picture - self.net(picture.to(self.compute.dtype)).float()
-        return clean
+    def _denoise(self, sample: Tensor, deviation: Tensor) -> Tensor:
+        return denoised(self.net, sample.to(self.compute.dtype), deviation.to(self.compute.dtype)).float()
 
 
 class _Work:
@@ -274,7 +276,7 @@ def region(text: str, planes: Tensor) -> tuple[slice, slice]:
 
 def load(settings: ScoreDviSettings, state: State | None, compute: Compute) -> ScoreDvi:
     """Build the blind denoiser that the state dict describes; without one, a tiny seeded one and a tiny fit."""
-    net = blind_prior(state).to(compute.device, compute.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = blind_prior(state, may_be_told=True).to(compute.device, compute.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if state is None:
         tiny = settings.model_copy(update={"steps": min(settings.steps, 5), "width": 4})
         return ScoreDvi(tiny, net, compute, restarts=0)

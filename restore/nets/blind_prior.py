@@ -15,8 +15,10 @@ BlindPrior = UnshuffleUNet | BiasFreeDnCNN
 """Predicts the noise of ``(B, 3, H, W)``; it has a ``radius`` and wants sides that are multiples of ``multiple``."""
 
 
-def blind_prior(state: Mapping[str, Tensor] | None) -> BlindPrior:
+def blind_prior(state: Mapping[str, Tensor] | None, *, may_be_told: bool = False) -> BlindPrior:
     """Return the blind denoiser that a state dict describes, frozen; without one, a tiny seeded one.
+
+    With ``may_be_told``, one that must be told the level of white noise is taken as well.
 
     Raises
     ------
@@ -31,7 +33,7 @@ def blind_prior(state: Mapping[str, Tensor] | None) -> BlindPrior:
         return tiny.requires_grad_(requires_grad=False).eval()
     is_dncnn = any(name.startswith("conv_layers.") for name in state)
     net: BlindPrior = BiasFreeDnCNN.from_state(state) if is_dncnn else UnshuffleUNet.from_state(state)
-    if isinstance(net, UnshuffleUNet) and net.conditions:
+    if isinstance(net, UnshuffleUNet) and net.conditions and not may_be_told:
         raise WeightsError(
             f"these weights must be told {net.conditions} noise levels, a blind denoiser is told none; "
             "take weights of `restore train blind`"
@@ -39,3 +41,12 @@ def blind_prior(state: Mapping[str, Tensor] | None) -> BlindPrior:
     if net.channels != 3:
         raise WeightsError(f"these weights are for {net.channels} planes; a blind denoiser of colour, 3, is needed")
     return net.requires_grad_(requires_grad=False).eval()
+
+
+def denoised(net: BlindPrior, picture: Tensor, deviation: Tensor) -> Tensor:
+    """Return ``(B, 3, H, W)`` without its white noise, whose standard deviation ``(B, 3, H, W)`` only some ask for."""
+    if isinstance(net, BiasFreeDnCNN) or net.conditions == 0:
+        return picture - net(picture)
+    levels = deviation.mean(1, keepdim=True)
+    unused = levels.new_zeros(len(levels), net.conditions - 1, *levels.shape[2:])
+    return picture - net(picture, torch.cat([levels, unused], 1))

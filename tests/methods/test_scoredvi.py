@@ -47,7 +47,7 @@ def test_surrogate_has_the_gradient_of_share_times_score() -> None:
     share = torch.rand(shape, generator=rng).softmax(0).requires_grad_()
     ones = torch.ones(shape)
     posterior = Posterior(mean, variance, ones, ones, share, ones)
-    value = surrogate(posterior, lambda z: 0.7 * z, 1, torch.Generator().manual_seed(1))
+    value = surrogate(posterior, lambda z, _: 0.7 * z, 1, torch.Generator().manual_seed(1))
     found = torch.autograd.grad(value, (mean, variance, share), allow_unused=True)
     noise_drawn = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -64,7 +64,7 @@ def test_several_samples_are_averaged() -> None:
     posterior = Posterior(mean, ones, ones, ones, ones, ones)
     spread = []
     for samples in (1, 4):
-        value = surrogate(posterior, lambda z: 0 * z, samples, torch.Generator().manual_seed(0))
+        value = surrogate(posterior, lambda z, _: 0 * z, samples, torch.Generator().manual_seed(0))
         spread.append(float(torch.autograd.grad(value, mean)[0].std()))
     assert spread[1] == pytest.approx(spread[0] / 2, rel=0.05)
 
@@ -73,7 +73,7 @@ def test_the_score_never_divides_by_less_than_half_a_step() -> None:
     mean = torch.full((1, 3, 2, 2), 0.5).requires_grad_()
     ones = torch.ones(1, 3, 2, 2)
     posterior = Posterior(mean, 1e-8 * ones, ones, ones, ones, ones)
-    value = surrogate(posterior, lambda z: z + 1, 1, torch.Generator().manual_seed(0))
+    value = surrogate(posterior, lambda z, _: z + 1, 1, torch.Generator().manual_seed(0))
     gradient = torch.autograd.grad(value, mean)[0]
     torch.testing.assert_close(gradient, ones / 12 / (0.5 / 255) ** 2)
 
