@@ -99,7 +99,7 @@ def surrogate(
 
     References
     ----------
-    Cheng et al. (2023), equation 15.
+    Cheng et al., "Score priors guided deep variational inference" (2023).
     """
     total = torch.zeros((), device=posterior.mean.device)
     for _ in range(samples):

@@ -96,7 +96,7 @@ class Posterior:
 
     References
     ----------
-    Cheng et al. (2023), equations 7 to 13.
+    Cheng et al., "Score priors guided deep variational inference" (2023).
     """
 
     mean: Tensor

@@ -80,12 +80,12 @@ def test_the_score_never_divides_by_less_than_half_a_step() -> None:
 
 @pytest.mark.parametrize("components", [1, 3])
 def test_fitting_lowers_the_deviation_and_the_loss(components: int) -> None:
-    method = tiny(steps=60, components=components)
-    method = replace(method, settings=method.settings.model_copy(update={"steps": 60, "width": 8}))
+    method = tiny(components=components)
+    method = replace(method, settings=method.settings.model_copy(update={"steps": 40, "width": 8}))
     deviations: list[float] = []
     rng = torch.Generator().manual_seed(0)
     fitted = method.fit(planes(32, 32), Prior(0.5, 0.01), rng, lambda _, deviation: deviations.append(deviation))
-    assert len(deviations) == fitted.steps == 60
+    assert len(deviations) == fitted.steps == 40
     smoothed = np.convolve(deviations, np.ones(10) / 10, "valid")[::10]
     assert all(after < before for before, after in pairwise(smoothed))
     assert torch.isfinite(fitted.picture).all() and (fitted.deviation >= 0).all()
