@@ -46,7 +46,9 @@ def blind_prior(state: Mapping[str, Tensor] | None, *, may_be_told: bool = False
 def denoised(net: BlindPrior, picture: Tensor, deviation: Tensor) -> Tensor:
     """Return ``(B, 3, H, W)`` without its white noise, whose standard deviation ``(B, 3, H, W)`` only some ask for."""
     if isinstance(net, BiasFreeDnCNN) or net.conditions == 0:
-        return picture - net(picture)
-    levels = deviation.mean(1, keepdim=True)
-    unused = levels.new_zeros(len(levels), net.conditions - 1, *levels.shape[2:])
-    return picture - net(picture, torch.cat([levels, unused], 1))
+        found: Tensor = net(picture)
+    else:
+        levels = deviation.mean(1, keepdim=True)
+        unused = levels.new_zeros(len(levels), net.conditions - 1, *levels.shape[2:])
+        found = net(picture, torch.cat([levels, unused], 1))
+    return picture - found

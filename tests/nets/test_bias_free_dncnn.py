@@ -5,7 +5,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from restore.errors import WeightsError
 from restore.nets.bias_free_dncnn import BiasFreeDnCNN
-from restore.nets.blind_prior import blind_prior
+from restore.nets.blind_prior import blind_prior, denoised
 from restore.nets.unshuffle_unet import UnshuffleUNet
 
 
@@ -68,3 +68,12 @@ def test_weights_of_other_networks_are_refused() -> None:
         blind_prior(UnshuffleUNet(conditions=2, widths=(4, 4, 4), blocks=(1, 1, 1, 1, 1)).state_dict())
     with pytest.raises(WeightsError, match="planes"):
         blind_prior(UnshuffleUNet(4, 0, widths=(4, 4, 4), blocks=(1, 1, 1, 1, 1)).state_dict())
+
+
+def test_a_told_network_is_told_the_deviation_of_white_noise() -> None:
+    told = UnshuffleUNet(conditions=2, widths=(4, 4, 4), blocks=(1, 1, 1, 1, 1))
+    torch.nn.init.normal_(told.tail.weight, generator=torch.Generator().manual_seed(0))
+    net = blind_prior(told.state_dict(), may_be_told=True)
+    picture = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(1))
+    found = denoised(net, picture, torch.full_like(picture, 0.1))
+    torch.testing.assert_close(found, picture - told(picture, torch.tensor([0.1, 0])[None, :, None, None]).detach())
