@@ -76,4 +76,5 @@ def test_a_told_network_is_told_the_deviation_of_white_noise() -> None:
     net = blind_prior(told.state_dict(), may_be_told=True)
     picture = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(1))
     found = denoised(net, picture, torch.full_like(picture, 0.1))
-    torch.testing.assert_close(found, picture - told(picture, torch.tensor([0.1, 0])[None, :, None, None]).detach())
+    levels = torch.tensor([0.1, 0])[None, :, None, None].expand(2, -1, -1, -1)
+    torch.testing.assert_close(found, picture - told(picture, levels).detach())
