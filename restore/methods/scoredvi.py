@@ -20,7 +20,7 @@ from restore.picture import Domain
 from restore.tiling import Seams, TileOp
 
 RATE = 1e-3
-"""Learning rate of Adam."""
+"""Learning rate of Adam at the published width of 64; narrower networks take larger steps (:func:`rate_for`)."""
 KEPT = 0.9
 """Share of the running average kept at each step."""
 SHAPE = 1.0
@@ -160,7 +160,7 @@ class ScoreDvi:
     def fit(self, noisy: Tensor, prior: Prior, rng: torch.Generator, on_step: Callable[[int, float], None]) -> Fit:
         """Fit the posterior of one tile ``(3, H, W)``; ``on_step`` gets the step and the mean deviation."""
         net = PosteriorNet(self.settings.components, self.settings.width, rng)
-        optimiser = torch.optim.Adam(net.parameters(), lr=RATE)
+        optimiser = torch.optim.Adam(net.parameters(), lr=rate_for(self.settings.width))
         average = noisy
         for step in range(1, self.settings.steps + 1):
             posterior = net(noisy[None])
