@@ -23,10 +23,8 @@ RATE = 1e-3
 """Learning rate of Adam at the published width of 64; narrower networks take larger steps (:func:`rate_for`)."""
 KEPT = 0.9
 """Share of the running average kept at each step."""
-SHAPE = 1.0
-"""Shape of the prior of the noise's precision."""
-RATES = (0.003, 0.03)
-"""Least and largest rate of that prior: about the noise's variance."""
+SHAPE, RATES = 1.0, (0.003, 0.03)
+"""Shape of the prior of the noise's precision, and least and largest rate: about the noise's variance."""
 FLOOR = (0.5 / 255) ** 2
 """Least variance that a score is divided by."""
 CONVERGED = 0.05
@@ -37,10 +35,8 @@ LEAST_STEPS = 300
 """Nothing useful happens before 200; no fit stops before this many."""
 TILE, OVERLAP = 256, 32
 """Side of the tiles of large pictures, and how far they overlap."""
-WARM_STEPS = 2
-"""Steps before the speed is measured."""
-TIMED_STEPS = 3
-"""Steps by which the speed is measured."""
+WARM_STEPS, TIMED_STEPS = 2, 3
+"""Steps before the speed is measured, and by which it is."""
 
 
 class ScoreDviSettings(Settings):
@@ -225,9 +221,8 @@ class _Work:
         self.fits.append(found)
         return torch.cat([found.picture, found.deviation])
 
-    def _on_step(self, step: int, mean_deviation: float) -> None:
+    def _on_step(self, step: int, _: float) -> None:
         """Report progress; after some steps of the first tile, refuse what would take too long."""
-        del mean_deviation
         done = len(self.fits)
         steps = self.method.settings.steps
         self.scene.progress((done + step / steps) / self.tiles)
