@@ -106,5 +106,7 @@ METHOD = Method(
     load=load,
     weights="blind",
     role=Role.DENOISE,
+    keeps_level=0.002,
+    keeps_edges=1.25,
     paper="Zhou et al., AAAI 2020 (arXiv:1904.03485)",
 )

@@ -269,6 +269,7 @@ METHOD = Method(
     load=load,
     weights="pnnp",
     role=Role.DENOISE,
+    keeps_level=0.001,
     offer=offer,
     paper="Feng et al., TPAMI 2026 (arXiv:2310.09126)",
 )
