@@ -138,11 +138,12 @@ def _lost_mean(tile: Tensor, clean: Tensor, gain: Tensor, read: Tensor) -> Tenso
     cells = F.avg_pool2d(taken[None], COARSE)
     places = torch.arange(-_REACH, _REACH + 1, device=tile.device, dtype=tile.dtype)
     weights = torch.exp(-0.5 * (places / (_REACH / 3)) ** 2)
-    down = weights.reshape(1, 1, -1, 1).repeat(4, 1, 1, 1)
-    planes = [cells, torch.ones_like(cells)]
-    planes = [F.conv2d(p, down, padding=(_REACH, 0), groups=4) for p in planes]
-    planes = [F.conv2d(p, down.transpose(2, 3), padding=(0, _REACH), groups=4) for p in planes]
-    smooth = planes[0] / planes[1]
+    down = (weights / weights.sum()).reshape(1, 1, -1, 1).repeat(4, 1, 1, 1)
+    rows, columns = (  # mirrored at the edge itself, so that smoothing keeps the sum
+        torch.from_numpy(np.pad(np.arange(n), _REACH, mode="symmetric")).to(tile.device) for n in cells.shape[2:]
+    )
+    smooth = F.conv2d(cells[:, :, rows], down, groups=4)
+    smooth = F.conv2d(smooth[..., columns], down.transpose(2, 3), groups=4)
     return F.interpolate(smooth, scale_factor=COARSE, mode="bilinear", align_corners=False)[0]
 
 
