@@ -69,14 +69,14 @@ def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> Non
     picture = _preview(raw) if preview is None else preview
     first = {**_camera_tags(raw, record), **_about(raw.meta)}
     below = _mosaic_tags(raw, place, top, left)
-    noise: tuple[float, ...] | None = raw.meta.extra.get("noise_left")
-    if changed or (place is None and noise is not None):
+    noise_left = raw.meta.extra.get("noise_left")
+    if changed or (place is None and noise_left is not None):
         below |= {_NOISE_REDUCED: rational(1.0)}
         for tag in _OF_DIGESTS:
             first.pop(tag, None)
             below.pop(tag, None)
-        if noise is not None:
-            below[ifd.NOISE_PROFILE] = make(ifd.DOUBLE, *noise)
+        if noise_left is not None:
+            below[ifd.NOISE_PROFILE] = make(ifd.DOUBLE, *noise_left)
     first[_OLDEST_READER] = make(BYTE, 1, 3 if _OPCODES & below.keys() else 1, 0, 0)
     _write(path, first, below, values, _CFA, picture)
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from restore import tiling
 from restore.camera import Profile
+from restore.camera.gain import of_known
 from restore.errors import RecipeError
 from restore.files.levels import SensorRecord
 from restore.method import Compute, Look, Method, Offer, Role, Scene, Settings, State, knob
@@ -138,11 +139,12 @@ def _lost_mean(tile: Tensor, clean: Tensor, gain: Tensor, read: Tensor) -> Tenso
     cells = F.avg_pool2d(taken[None], COARSE)
     places = torch.arange(-_REACH, _REACH + 1, device=tile.device, dtype=tile.dtype)
     weights = torch.exp(-0.5 * (places / (_REACH / 3)) ** 2)
-    down = weights.reshape(1, 1, -1, 1).repeat(4, 1, 1, 1)
-    planes = [cells, torch.ones_like(cells)]
-    planes = [F.conv2d(p, down, padding=(_REACH, 0), groups=4) for p in planes]
-    planes = [F.conv2d(p, down.transpose(2, 3), padding=(0, _REACH), groups=4) for p in planes]
-    smooth = planes[0] / planes[1]
+    down = (weights / weights.sum()).reshape(1, 1, -1, 1).repeat(4, 1, 1, 1)
+    rows, columns = (  # mirrored at the edge itself, so that smoothing keeps the sum
+        torch.from_numpy(np.pad(np.arange(n), _REACH, mode="symmetric")).to(tile.device) for n in cells.shape[2:]
+    )
+    smooth = F.conv2d(cells[:, :, rows], down, groups=4)
+    smooth = F.conv2d(smooth[..., columns], down.transpose(2, 3), groups=4)
     return F.interpolate(smooth, scale_factor=COARSE, mode="bilinear", align_corners=False)[0]
 
 
@@ -187,7 +189,7 @@ def _from_profile(profile: Profile, settings: PnnpSettings, scene: Scene) -> Lev
 
 
 def _from_file(scene: Scene) -> Level:
-    """Noise as the caller states it, else as the DNG's NoiseProfile tag does, else as the picture shows it."""
+    """Noise as the caller states it, else the DNG's NoiseProfile tag, a known camera's gain, or the picture."""
     found = scene.noise
     pairs = scene.meta.extra.get("noise_profile")
     is_given = found.confidence == 1  # never so when it was measured
@@ -196,9 +198,18 @@ def _from_file(scene: Scene) -> Level:
         gain, square = table.clamp_min(0).T[:, :, None, None]
         return Level(gain, square.sqrt(), "the NoiseProfile tag of the DNG")
     gain, read = (torch.full((4, 1, 1), value) for value in (found.gain, found.read))
-    if "sensor" in scene.meta.extra and not is_given:  # no sensor has less noise than rounding makes
-        read = torch.maximum(read, 12**-0.5 / _spans(_record(scene)))
-    return Level(gain, read, "the caller" if is_given else "the picture itself")
+    if is_given:
+        return Level(gain, read, "the caller")
+    source, meta = "the picture itself", scene.meta
+    if "sensor" in meta.extra:
+        spans = _spans(_record(scene))
+        known = of_known(meta.camera, meta.iso) if meta.camera and meta.iso else None
+        if known:
+            source = f"{known.source} (gain) and the picture itself (read noise)"
+            gain = known.K / spans
+            read = (found.sigma**2 - gain * scene.planes.mean().clamp_min(0)).clamp_min(0).sqrt()
+        read = torch.maximum(read, 12**-0.5 / spans)  # no sensor has less noise than rounding makes
+    return Level(gain, read, source)
 
 
 def _corrected(op: TileOp, profile: Profile, settings: PnnpSettings, scene: Scene) -> TileOp:

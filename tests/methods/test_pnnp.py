@@ -108,6 +108,15 @@ def test_who_says_how_noisy_it_is():
     assert tagged.report["notes"]
 
 
+def test_the_gain_of_a_known_camera_is_looked_up():
+    scene = scene_of(raw_of(noisy_values(), camera="Canon EOS 5D Mark IV", iso=100.0))
+    load(PnnpSettings(), None, COMPUTE).prepare(scene)
+    assert "published table" in scene.report["noise_from"]
+    assert scene.report["shot_gain"] == pytest.approx(0.0021819 * 100 / (WHITE - 69), rel=0.01)
+    variance = scene.report["shot_gain"] * float(scene.planes.mean()) + scene.report["read_sigma"] ** 2
+    assert variance == pytest.approx(scene.noise.sigma**2, rel=0.02)
+
+
 def profile_of(size, shading, bad=(), **fields):
     maps = Maps(np.zeros((1, *size), np.float16), shading[None].astype(np.float16), np.array(bad, "i4").reshape(-1, 2))
     one = IsoNoise(800.0, K=0.5, sigma_px=3.0, black_error=(0.0,) * 4)
