@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse
 import restore
 from restore.files import Limits
 from restore.files.folder import is_picture_name
-from restore.page import batch, compare, look, sessions, single, texts
+from restore.page import adapt, batch, camera, compare, look, sessions, single, texts
 from restore.runtime import Runtime
 
 LIMITS = Limits(max_pixels=150_000_000, max_bytes=500_000_000)
@@ -46,6 +46,10 @@ def build(limits: Limits = LIMITS) -> gr.Blocks:
             batch.draw(batch.Batch(held, runtime, limits))
         with gr.Tab("Compare", id="compare"):
             compare.draw(compare.Compare(held, runtime, limits))
+        with gr.Tab("Adapt", id="adapt"):
+            adapt.draw(adapt.Adapt(held, runtime, limits))
+        with gr.Tab("Camera", id="camera"):
+            camera.draw(camera.Camera(held, limits))
         with gr.Tab("Models", id="models"):
             for card in texts.models():
                 gr.Markdown(card, elem_classes="card")

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from restore import errors, methods
-    from restore.arrays import estimate_noise, run
+    from restore.arrays import estimate_noise, run, run_with_uncertainty
     from restore.errors import RestoreError
     from restore.files import read, write
     from restore.jobs.adapt import adapt
+    from restore.jobs.calibrate import calibrate
     from restore.noise import Noise
     from restore.picture import Image, Meta, RawImage
     from restore.recipe import Recipe, Step
@@ -29,9 +30,11 @@ _HOME = {
     "RestoreError": "errors",
     "Step": "recipe",
     "adapt": "jobs.adapt",
+    "calibrate": "jobs.calibrate",
     "estimate_noise": "arrays",
     "read": "files",
     "run": "arrays",
+    "run_with_uncertainty": "arrays",
     "write": "files",
 }
 
@@ -44,11 +47,13 @@ __all__ = [
     "RestoreError",
     "Step",
     "adapt",
+    "calibrate",
     "errors",
     "estimate_noise",
     "methods",
     "read",
     "run",
+    "run_with_uncertainty",
     "write",
 ]
 

@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from restore import files, pipeline
 from restore.errors import ArrayError, RecipeError
 from restore.noise import Noise, estimate
-from restore.picture import Image, Picture
+from restore.picture import Image, Picture, RawImage
 from restore.recipe import AUTO, Recipe, Step
+from restore.result import Result
 from restore.runtime import Device, Runtime
 
 Array = NDArray[Any]
+
+LARGEST = 1e9
+"""Largest value of a float array, in multiples of white: the sums of squares of larger ones overflow."""
 
 
 def run(
@@ -65,7 +69,7 @@ def run(
     Raises
     ------
     ArrayError
-        Not a picture: wrong shape or type, or values that are not finite.
+        Not a picture: wrong shape or type, or values that are not finite or absurdly large.
     RecipeError
         Unknown method or knob.
     FileError
@@ -80,12 +84,38 @@ def run(
         raise RecipeError("give either a recipe, or a method with its knobs, not both")
     runtime = Runtime(device=device)
     if isinstance(picture, np.ndarray):
-        image = from_array(picture, channel_axis)
-        result = pipeline.run(image, recipe, runtime).picture
+        result = pipeline.run(from_array(picture, channel_axis), recipe, runtime).picture
         assert isinstance(result, Image)
         return to_array(result, like=picture, channel_axis=channel_axis)
-    read = files.read(picture) if isinstance(picture, str | Path) else picture
-    return pipeline.run(read, recipe, runtime).picture
+    return pipeline.run(_read(picture), recipe, runtime).picture
+
+
+def run_with_uncertainty(picture: Array | Picture | Path | str, recipe: Recipe, device: Device = "auto") -> Result:
+    """Run a recipe and also work out the standard error of each value of the last step.
+
+    Returns
+    -------
+    Result
+        ``result.picture`` and ``result.uncertainty`` are an ``Image`` each, in fractions of white; the second is None
+        where the last step's errors cannot be known. ``result.alarms`` says what to look at.
+
+    Raises
+    ------
+    RestoreError
+        As :func:`run`.
+    """
+    given = from_array(picture) if isinstance(picture, np.ndarray) else _read(picture)
+    return pipeline.run(given, recipe, Runtime(device=device), with_uncertainty=True)
+
+
+def _read(picture: Picture | Path | str) -> Picture:
+    if isinstance(picture, str | Path):
+        return files.read(picture)
+    if not isinstance(picture, Image | RawImage):
+        raise ArrayError(
+            f"a picture is a numpy array, an Image, a RawImage or the path of a file; got {type(picture).__name__}"
+        )
+    return picture
 
 
 def from_array(array: Array, channel_axis: int | None = -1) -> Image:
@@ -112,6 +142,8 @@ def from_array(array: Array, channel_axis: int | None = -1) -> Image:
             raise ArrayError(
                 "the array holds values that are not finite (NaN, infinite, or beyond float32); clean it first"
             )
+        if np.abs(floats).max() > LARGEST:
+            raise ArrayError(f"values beyond {LARGEST:g} times white are no picture; divide by what is white")
     else:
         floats = pixels.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
     colours = pixels.shape[-1] - (pixels.shape[-1] + 1) % 2  # 1, 1, 3, 3
@@ -142,4 +174,4 @@ def estimate_noise(picture: Array | Picture | Path | str, *, channel_axis: int |
     """Return the :class:`restore.Noise` of an array, a picture or a picture file."""
     if isinstance(picture, np.ndarray):
         return estimate(from_array(picture, channel_axis))
-    return estimate(files.read(picture) if isinstance(picture, str | Path) else picture)
+    return estimate(_read(picture))

@@ -154,6 +154,11 @@ class Method:
         How ``auto`` may choose it.
     fits_per_image
         Whether ``prepare`` optimises on the picture, that is, takes long.
+    keeps_level
+        By how much it may move the mean of a channel, in fractions of white; None for methods that change light.
+        Results of methods that state it are checked as those of denoisers (see ``restore.evidence``).
+    keeps_edges
+        How many times more it may remove at edges than in flat parts.
     """
 
     name: str
@@ -168,3 +173,5 @@ class Method:
     paper: str | None = None
     licence: str = "Apache-2.0"
     fits_per_image: bool = False
+    keeps_level: float | None = None
+    keeps_edges: float | None = None

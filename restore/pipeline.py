@@ -9,71 +9,27 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from restore import choose, methods, noise, tiling
+from restore import choose, evidence, methods, noise, tiling, uncertainty
 from restore.errors import MemoryLimitError, RecipeError, ResultError
-from restore.method import Compute, Role, Scene
+from restore.evidence import Finding, Promise
+from restore.method import Compute, Method, Role, Scene
 from restore.noise import Noise
 from restore.picture import Domain, Image, Picture, RawImage
-from restore.raw import bayer
+from restore.planes import planes_of, with_planes
 from restore.raw.develop import develop
 from restore.recipe import AUTO, Recipe, Step
-from restore.runtime import DTYPES, Runtime, tile_size
+from restore.result import Result, StepReport
+from restore.runtime import DTYPES, Loaded, Runtime, tile_size
 from restore.tiling import Seams, TileOp
 
-
-@dataclass(frozen=True)
-class StepReport:
-    """What one step did.
-
-    Parameters
-    ----------
-    noise
-        What was known of the noise before the step.
-    tile
-        Height and width of the tiles used, None for the whole picture at once.
-    facts
-        What the method reported, as JSON values.
-    """
-
-    step: Step
-    noise: Noise
-    seams: Seams
-    tile: tuple[int, int] | None
-    weights_sha256: str | None
-    seconds: float
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the report as JSON values."""
-        return asdict(replace(self, step=None)) | {"step": self.step.model_dump()}  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """A restored picture and how it was made.
-
-    Parameters
-    ----------
-    picture
-        An ``Image``; a ``RawImage`` when the recipe stops before development.
-    recipe
-        The recipe with everything decided: methods chosen, precision, tiles. It makes the same pixels again.
-    uncertainty
-        Standard error of each value, where it was asked for and the method knows it.
-    """
-
-    picture: Picture
-    recipe: Recipe
-    reports: tuple[StepReport, ...]
-    seconds: float
-    uncertainty: Image | None = None
+__all__ = ["Result", "StepReport", "run"]
 
 
 def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty: bool = False) -> Result:
@@ -82,7 +38,8 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
     Parameters
     ----------
     with_uncertainty
-        Also compute the standard error of each value, where a method knows it.
+        Also compute the standard error of each value of the last step, where it can be known; costs four more runs
+        where the method knows none of its own.
 
     Raises
     ------
@@ -103,7 +60,9 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
             work.choose(step.strength)
         else:
             work.do(step)
-    if work.recipe.develop is not None:
+    if work.recipe.develop is None:
+        work.measure_noise_left()
+    else:
         work.develop()
     return Result(work.picture, work.decided(), tuple(work.reports), time.perf_counter() - start, work.uncertainty)
 
@@ -125,6 +84,16 @@ def _check_order(picture: Picture, recipe: Recipe) -> None:
         is_mosaic = wants_mosaic
 
 
+class _Made(NamedTuple):
+    """What a method made of a picture's planes."""
+
+    loaded: Loaded
+    scene: Scene
+    op: TileOp
+    out: Tensor
+    tile: tuple[int, int] | None
+
+
 class _Run:
     """One picture on its way through a recipe."""
 
@@ -144,6 +113,14 @@ class _Run:
             if settings is None:
                 raise RecipeError("this step needs a developed picture, but the recipe keeps the mosaic")
             self.picture = develop(self.picture, exposure_ev=settings.exposure_ev, white_balance=settings.white_balance)
+
+    def measure_noise_left(self) -> None:
+        """Note on a mosaic that steps have changed what noise it has now: the DNG says it to the next program."""
+        if isinstance(self.picture, RawImage) and self.reports:
+            left = noise.estimate(self.picture)
+            pair = left.gain, left.read**2
+            extra = self.picture.meta.extra | {"noise_left": pair, "noise_profile": (pair,)}
+            self.picture = replace(self.picture, meta=replace(self.picture.meta, extra=extra))
 
     def choose(self, strength: float) -> None:
         """Run what ``auto`` chooses, looking anew before each: on the mosaic first, then on the developed picture."""
@@ -189,38 +166,87 @@ class _Run:
         return noise.given(self.recipe.noise, channels)
 
     def do(self, step: Step) -> None:
-        """Run one step."""
+        """Run one step, and look whether it kept what it promised."""
         start = time.perf_counter()
-        domain = methods.get(step.method).domain
-        if domain is Domain.SRGB:
+        method = methods.get(step.method)
+        if method.domain is Domain.SRGB:
             self.develop()
         self.runtime.tick(step.method, 0.0)
-        planes = _planes(self.picture, domain)
-        loaded = self.runtime.load(step, self.compute)
+        planes = planes_of(self.picture, method.domain)
+        made = self._finite(step, planes)
+        out = torch.lerp(planes, made.out, step.strength) if step.strength < 1 else made.out
+        if self.with_uncertainty:
+            self._deviate(method, step, planes, made)
+        self.picture = with_planes(self.picture, out)
+        found = self._evidence(method, step, planes, out, made.scene.noise)
+        seconds = time.perf_counter() - start
+        loaded, scene = made.loaded, made.scene
+        facts = (made.op.seams, made.tile, loaded.sha256, seconds, scene.report, found)
+        self.reports.append(StepReport(step, scene.noise, *facts))
+
+    def _deviate(self, method: Method, step: Step, planes: Tensor, made: _Made) -> None:
+        """Work out the standard error of each value of this step's result; forget that of an earlier one."""
+        if method.domain is None:
+            return
+        self.uncertainty, op, noise = None, made.op, made.scene.noise
+        if op.deviation is not None:
+            again: TileOp | None = replace(op, run=op.deviation)
+        else:
+            is_denoiser = method.keeps_level is not None and method.domain is Domain.SRGB
+            again = uncertainty.operation(op, method.name, noise) if is_denoiser else None
+        if again is None or not isinstance(self.picture, Image):
+            made.scene.note("its standard errors are not known")
+            return
+        spread, _ = _apply_within_memory(again, planes, self.recipe, self.runtime, made.scene.compute, step)
+        spread = spread.mul_(step.strength)
+        if op.deviation is None and step.strength < 1:
+            spread = spread.hypot(torch.tensor((1 - step.strength) * noise.sigma))
+        self.uncertainty = replace(self.picture, pixels=spread.numpy().transpose(1, 2, 0), alpha=None)
+
+    def _finite(self, step: Step, planes: Tensor) -> _Made:
+        """Run a method; where numbers of few bits overflow, once more in float32.
+
+        Raises
+        ------
+        ResultError
+            Its values are not finite.
+        """
+        made = self._make(step, planes, self.compute)
+        if not torch.isfinite(made.out).all() and self.compute.dtype is not torch.float32:
+            made = self._make(step, planes, replace(self.compute, dtype=torch.float32))
+            made.scene.note("its values were not finite in arithmetic of 16 bits: done again in float32")
+        if not torch.isfinite(made.out).all():
+            raise ResultError(
+                f"method {step.method!r} gave values that are not finite, in float32 too; "
+                "nothing was kept: try another method, or look whether its weights or the picture's values are sane"
+            )
+        return made
+
+    def _make(self, step: Step, planes: Tensor, compute: Compute) -> _Made:
+        loaded = self.runtime.load(step, compute)
         scene = Scene(
             planes=planes,
             domain=self.picture.domain,
             meta=self.picture.meta,
             noise=self.noise(),
-            compute=self.compute,
+            compute=compute,
             rng=self.rng,
             tile=self._fold_tile(),
             progress=lambda share: self.runtime.tick(step.method, share / 2),
         )
+        if loaded.notice:
+            scene.note(loaded.notice)
         op = loaded.restorer.prepare(scene)
-        out, tile = _apply_within_memory(op, planes, self.recipe, self.runtime, self.compute, step)
-        if not torch.isfinite(out).all():
-            raise ResultError(f"method {step.method!r} gave values that are not finite; try --precision fp32")
-        if step.strength < 1:
-            out = torch.lerp(planes, out, step.strength)
-        if self.with_uncertainty and op.deviation is not None and isinstance(self.picture, Image):
-            again = replace(op, run=op.deviation)
-            spread, _ = _apply_within_memory(again, planes, self.recipe, self.runtime, self.compute, step)
-            pixels = spread.mul_(step.strength).numpy().transpose(1, 2, 0)
-            self.uncertainty = replace(self.picture, pixels=pixels, alpha=None)
-        self.picture = _with_planes(self.picture, out)
-        seconds = time.perf_counter() - start
-        self.reports.append(StepReport(step, scene.noise, op.seams, tile, loaded.sha256, seconds, scene.report))
+        out, tile = _apply_within_memory(op, planes, self.recipe, self.runtime, compute, step)
+        return _Made(loaded, scene, op, out, tile)
+
+    def _evidence(self, method: Method, step: Step, before: Tensor, after: Tensor, level: Noise) -> tuple[Finding, ...]:
+        if method.domain is None:
+            return ()
+        is_denoiser = method.keeps_level is not None
+        left = noise.estimate(self.picture) if is_denoiser and min(before.shape[1:]) >= evidence.LEAST else None
+        promise = Promise(method.keeps_level, method.keeps_edges, step.strength)
+        return evidence.findings(before.numpy(), after.numpy(), level, left, promise, self.picture.domain)
 
     def _fold_tile(self) -> int | None:
         if isinstance(self.recipe.tile, int):
@@ -264,23 +290,3 @@ def _apply_within_memory(
             tile = (height // 2, width) if height >= width else (height, width // 2)
         else:
             return out, tile
-
-
-def _planes(picture: Picture, domain: Domain | None) -> Tensor:
-    """Return float32 ``(C, H, W)``, a copy."""
-    if isinstance(picture, Image):
-        return torch.from_numpy(np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)).copy())
-    if domain is None:
-        return torch.from_numpy(picture.mosaic[None].copy())
-    if not picture.is_bayer:
-        raise RecipeError("this sensor's pattern is not a 2x2 Bayer mosaic; use methods that work after development")
-    return torch.from_numpy(np.ascontiguousarray(bayer.pack(picture.mosaic, picture.cfa)))
-
-
-def _with_planes(picture: Picture, planes: Tensor) -> Picture:
-    """Return the picture with other pixels, everything else kept."""
-    values = planes.numpy()
-    if isinstance(picture, Image):
-        return replace(picture, pixels=values.transpose(1, 2, 0))
-    mosaic = values[0] if len(values) == 1 else bayer.unpack(values, picture.cfa, picture.size)
-    return replace(picture, mosaic=mosaic)

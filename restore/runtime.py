@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from restore import methods, weights
-from restore.errors import Cancelled, RecipeError
+from restore.errors import Cancelled, RecipeError, WeightsError
 from restore.method import Compute, Restorer
 from restore.tiling import Seams, TileOp
 
@@ -38,10 +38,11 @@ class Tick:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A restorer and the checksum of its weights."""
+    """A restorer, the checksum of its weights, and what a user must know of their terms."""
 
     restorer: Restorer
     sha256: str | None
+    notice: str | None = None
 
 
 @dataclass
@@ -56,11 +57,14 @@ class Runtime:
         Called with every :class:`Tick`.
     cancelled
         Set it to stop the run between tiles.
+    told
+        Called once, before they are used, with the terms of weights that are not free.
     """
 
     device: Device = "auto"
     progress: Callable[[Tick], None] = lambda _: None
     cancelled: threading.Event = field(default_factory=threading.Event)
+    told: Callable[[str], None] = lambda _: None
     _loaded: dict[str, Loaded] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -81,15 +85,40 @@ class Runtime:
         return Compute(device, dtype)
 
     def load(self, step: Step, compute: Compute) -> Loaded:
-        """Return the restorer of a step, loaded once for all pictures."""
+        """Return the restorer of a step, loaded once for all pictures.
+
+        Raises
+        ------
+        RecipeError
+            Weights are given to a method that has none.
+        WeightsError
+            The weights cannot be used, or are not of this method.
+        """
         key = f"{step.method} {sorted(step.settings.items())} {step.weights} {compute}"
         with self._lock:
             if key not in self._loaded:
-                method = methods.get(step.method)
-                source = step.weights or method.weights
-                state, sha256 = weights.load(source) if source else (None, None)
-                self._loaded[key] = Loaded(method.load(step.checked(), state, compute), sha256)
+                self._loaded[key] = self._load(step, compute)
             return self._loaded[key]
+
+    def _load(self, step: Step, compute: Compute) -> Loaded:
+        method = methods.get(step.method)
+        if method.weights is None:
+            if step.weights:
+                raise RecipeError(f"method {step.method!r} uses no weights; leave {step.weights!r} out")
+            return Loaded(method.load(step.checked(), None, compute), None)
+        source = step.weights or method.weights
+        found = weights.read(source)
+        notice = weights.notice(source, found)
+        if notice is not None:
+            self.told(notice)
+        try:
+            restorer = method.load(step.checked(), found.state, compute)
+        except torch.OutOfMemoryError:
+            raise
+        except (WeightsError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise WeightsError(f"{source}: does not fit method {step.method!r}: {reason}") from error
+        return Loaded(restorer, found.sha256, notice)
 
     def tick(self, step: str, share: float) -> None:
         """Report progress.

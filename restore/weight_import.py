@@ -3,48 +3,84 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
+import io
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restore.errors import WeightsError
+from restore.errors import WeightsError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
+LARGEST = 4 * 2**30
+"""Bytes of the most weights that are taken."""
+
+WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "netG", "model", "net")
 """Keys under which training programs put a state dict, the best first."""
 
+PLANE_ORDERS = {"rggb": (0, 1, 2, 3), "rgbg": (0, 1, 3, 2)}
+"""Places of R, G on red rows, G on blue rows, B in the planes that raw networks of other programs were trained on."""
 
-def converted(source: Path, *, may_unpickle: bool) -> bytes:
+
+def converted(source: Path, *, may_unpickle: bool, licence: str = "not stated", planes: str = "rgbg") -> bytes:
     """Return a PyTorch checkpoint as the bytes of a safetensors file.
 
+    The raw U-Net of SID, ELD, PMN and PNNP is recognised by its names, and its first and last layers are turned
+    from the plane order ``planes`` (those projects': ``"rgbg"``) into that of `restore.raw.bayer`.
+
     Only tensors are taken. The file is a pickle, which is read with PyTorch's restricted reader that runs no code of
-    the file; still, it is read only when the caller says that it may be.
+    the file; still, it is read only when the caller says that it may be. Origin and licence go into the header.
 
     Raises
     ------
     WeightsError
-        Not allowed, not readable, or without a state dict of finite tensors.
+        Not allowed, not readable, too large, without a state dict of finite tensors, or an unknown plane order.
     """
     import torch
     from safetensors.torch import save
 
+    from restore.nets.sid_unet import SidUNet, in_our_order, is_sid
+
     if not may_unpickle:
         raise WeightsError(f"{source}: is a pickle; pass --allow-pickle if you trust where it comes from")
     try:
-        loaded = torch.load(source, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        content = _checked(source)
+        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        state = state_dict(loaded)
+    except Exception as error:  # noqa: BLE001 - a made-up pickle can make its reader raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(f"{source}: cannot be read as a PyTorch checkpoint ({reason})") from error
-    state = state_dict(loaded)
     if not state:
         raise WeightsError(f"{source}: holds no state dict (a table of names to tensors)")
-    broken = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    size = sum(value.numel() * value.itemsize for value in state.values())
+    if size > LARGEST:
+        raise WeightsError(f"{source}: its tensors would fill {size} bytes; weights of {LARGEST} are the most taken")
+    broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
     if broken:
         raise WeightsError(f"{source}: weights are not finite ({', '.join(broken[:3])}); get the file again")
-    origin = {"source": source.name, "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
-    content: bytes = save({name: value.contiguous().clone() for name, value in state.items()}, metadata=origin)
+    about = {}
+    if is_sid(state):
+        SidUNet.from_state(state)  # raises where a shape differs
+        if planes not in PLANE_ORDERS:
+            raise WeightsError(f"unknown plane order {planes!r}.{nearest(planes, PLANE_ORDERS)}")
+        state = in_our_order(state, PLANE_ORDERS[planes])
+        about = {"architecture": "SID raw U-Net, for --method pnnp", "plane_order": "rggb", "trained_on": planes}
+    origin = {"source": source.name, "source_sha256": hashlib.sha256(content).hexdigest(), "licence": licence}
+    made: bytes = save({name: value.contiguous().clone() for name, value in state.items()}, metadata=about | origin)
+    return made
+
+
+def _checked(source: Path) -> bytes:
+    """Return a checkpoint's bytes once they, and what its archive would unpack to, are known to be few enough."""
+    size = source.stat().st_size
+    if size > LARGEST:
+        raise ValueError(f"it has {size} bytes, more than any weights we know")
+    content = source.read_bytes()
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        unpacked = sum(item.file_size for item in zipfile.ZipFile(io.BytesIO(content)).infolist())
+        if unpacked > 2 * len(content) + 2**20:
+            raise ValueError(f"its archive would unpack to {unpacked} bytes")
     return content
 
 

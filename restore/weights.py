@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,6 +18,15 @@ from restore.errors import WeightsError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+LARGEST = 4 * 2**30
+"""Bytes of the largest weight file that is read."""
+
+LONGEST_HEADER = 16_000_000
+"""Bytes of the longest header that is read: enough for a hundred thousand tensors."""
+
+FREE = ("Apache-2.0", "MIT", "MIT-0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unlicense", "CC0-1.0", "CC-BY-4.0")
+"""Licences under which weights may be used for anything, so that nobody needs to be told."""
 
 
 class Entry(BaseModel):
@@ -81,20 +91,38 @@ def verify(key: str) -> Path:
     WeightsError
         Unknown key, missing file, or another content than the manifest promises.
     """
-    entries = manifest()
-    if key not in entries:
-        raise WeightsError(f"there are no weights {key!r}.{nearest(key, entries)}")
+    entry = _entry(key)
     path = folder() / f"{key}.safetensors"
     if not path.is_file():
         raise WeightsError(f"{path}: the weight file is missing; install the package again")
-    size = path.stat().st_size
-    if size != entries[key].bytes or sha256(path) != entries[key].sha256:
+    if path.stat().st_size != entry.bytes or sha256(path) != entry.sha256:
         raise WeightsError(f"{path}: is not the file that the manifest promises; install the package again")
     return path
 
 
+def _entry(key: str) -> Entry:
+    entries = manifest()
+    if key not in entries:
+        raise WeightsError(f"there are no weights {key!r}.{nearest(key, entries)}")
+    return entries[key]
+
+
+class Weights(NamedTuple):
+    """A state dict on the CPU, floats as float32, the sha256 of the bytes it was made of, and the file's own words."""
+
+    state: dict[str, Tensor]
+    sha256: str
+    metadata: dict[str, str]
+
+
 def load(source: str) -> tuple[dict[str, Tensor], str]:
-    """Return a state dict on the CPU, floats as float32, and the sha256 of its file.
+    """Return state dict and sha256 of :func:`read`."""
+    found = read(source)
+    return found.state, found.sha256
+
+
+def read(source: str) -> Weights:
+    """Read weights; the checksum is taken of the very bytes that are used, so nothing can be swapped in between.
 
     Parameters
     ----------
@@ -104,39 +132,100 @@ def load(source: str) -> tuple[dict[str, Tensor], str]:
     Raises
     ------
     WeightsError
-        Missing, damaged, not safetensors, or not finite.
+        Missing, damaged, not safetensors, not what the manifest promises, or not finite.
     """
     import torch
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load as tensors
 
-    is_path = source.endswith(".safetensors") or "/" in source
-    path = Path(source) if is_path else verify(source)
+    promised = None if _is_path(source) else _entry(source)
+    path = folder() / f"{source}.safetensors" if promised else Path(source)
     try:
-        _check_header(path)
-        stored: dict[str, Tensor] = load_file(path)
-        state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()}
-    except (OSError, SafetensorError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be read as safetensors ({error})") from error
-    broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
+        content = _bytes(path)
+        found = hashlib.sha256(content).hexdigest()
+        if promised and (len(content), found) != (promised.bytes, promised.sha256):
+            raise WeightsError(f"{path}: is not the file that the manifest promises; install the package again")
+        header = _header(content)
+        state = {name: t.float() if t.is_floating_point() else t for name, t in tensors(content).items()}
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: the weight file is missing; {_where(source)}") from error
+    except (OSError, SafetensorError, ValueError, KeyError, RuntimeError, AssertionError) as error:
+        raise WeightsError(f"{path}: cannot be read as safetensors ({error}); {_where(source)}") from error
+    broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
     if broken:
         raise WeightsError(f"{path}: weights are not finite ({', '.join(broken[:3])}); train or import them again")
-    return state, sha256(path)
+    return Weights(state, found, _texts(header))
+
+
+def _is_path(source: str) -> bool:
+    return source.endswith(".safetensors") or "/" in source
+
+
+def _where(source: str) -> str:
+    """Say what to do about a file that is missing or damaged."""
+    return "check the path, or import the weights again" if _is_path(source) else "install the package again"
+
+
+def notice(source: str, found: Weights) -> str | None:
+    """Return what a user must be told before these weights are used: terms that are not free; None where they are.
+
+    Files without a stated licence are the user's own business: only what ``restore weights import`` brought in says
+    that nothing is known.
+    """
+    terms = found.metadata.get("licence") if _is_path(source) else manifest()[source].licence
+    if terms is None or terms.split(" ")[0] in FREE:
+        return None
+    return f"weights {Path(source).name}: licence {terms}; check that your use is allowed"
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """Return the text metadata in the header of a safetensors file."""
-    return {str(k): str(v) for k, v in _check_header(path).get("__metadata__", {}).items()}
+    """Return the text metadata in the header of a safetensors file.
+
+    Raises
+    ------
+    WeightsError
+        It cannot be read as safetensors.
+    """
+    try:
+        return _texts(_header(_bytes(path)))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be read as safetensors ({error})") from error
 
 
-def _check_header(path: Path, limit: int = 16_000_000) -> dict[str, Any]:
-    """Read the JSON header after checking that its stated length is sane."""
+def _texts(header: Mapping[str, Any]) -> dict[str, str]:
+    stored = header.get("__metadata__")
+    return {str(k): str(v) for k, v in stored.items()} if isinstance(stored, dict) else {}
+
+
+def _bytes(path: Path) -> bytes:
+    """Return the content of a file after looking at its size and at the length that its header claims."""
+    if not path.exists():
+        raise FileNotFoundError(path)
+    if not path.is_file():
+        raise ValueError("it is not a file")
     with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST:
+            raise ValueError(f"it has {size} bytes, more than any weights we know")
         start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 2 <= length <= min(limit, path.stat().st_size - 8):
-            raise ValueError(f"its header claims {length} bytes")
-        header = json.loads(file.read(length))
+        _check_length(start, size)
+        return start + file.read(size - len(start))
+
+
+def _check_length(start: bytes, size: int) -> int:
+    length: int = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+    if not 2 <= length <= min(LONGEST_HEADER, size - 8):
+        raise ValueError(f"its header claims {length} bytes")
+    return length
+
+
+def _header(content: bytes) -> dict[str, Any]:
+    """Read the JSON header."""
+    length = _check_length(content[:8], len(content))
+    try:
+        header = json.loads(content[8 : 8 + length])
+    except RecursionError as error:
+        raise ValueError("its header is nested too deeply") from error
     if not isinstance(header, dict):
         raise ValueError("its header is not a table")
     return header

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+collect_ignore = ["benchmarks"]
+"""Scripts, not tests."""
+
 SHARED = Path(__file__).parents[1] / ".." / "shared"
 
 

@@ -141,6 +141,22 @@ def test_auto_says_why(call, tmp_path: Path) -> None:
     assert np.array_equal(files.read(tmp_path / "kept" / "a.png").pixels, files.read(path).pixels)
 
 
+def test_limits_are_the_users(call, tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png", side=128)
+    words = ["run", path, "-o", tmp_path / "out", "--method", "none", "--noise", "0"]
+    for given, says in (
+        (["--max-megapixels", "0.01"], "136 x 128 is 0.02 megapixels, the limit is 0.01; raise --max-megapixels"),
+        (["--max-bytes", "100"], "the limit is 100; raise --max-bytes"),
+    ):
+        code, _, err = call(*words, *given)
+        assert code == 1
+        assert says in err
+        code, _, err = call("info", path, *given)
+        assert code == 1
+        assert says in err
+    assert call(*words, "--max-megapixels", "0.02", "--max-bytes", "1000000", "--max-seconds", "5")[0] == 0
+
+
 def test_one_picture_to_one_file(call, tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png")
     assert call("run", path, "-o", tmp_path / "new" / "b.tif", "--method", "none", "--noise", "0")[0] == 0

@@ -10,9 +10,10 @@ RANKS = {
     "errors": -1, "picture": 0,
     "colour": 1, "tiling": 1, "nets": 1,
     "noise": 2, "degrade": 2, "raw": 2, "metrics": 2, "weights": 2, "weight_import": 2, "files": 2, "objectives": 2,
-    "method": 3,
+    "camera": 2,
+    "method": 3, "evidence": 3, "planes": 3, "uncertainty": 3,
     "methods": 4,
-    "recipe": 5, "runtime": 5, "choose": 5, "pipeline": 5,
+    "recipe": 5, "runtime": 5, "choose": 5, "result": 5, "pipeline": 5,
     "arrays": 6, "restore": 6, "jobs": 6,
     "train": 7, "cli": 7, "page": 7, "app": 8, "__main__": 8,
 }  # fmt: skip
@@ -22,6 +23,8 @@ ALLOWED_SIBLINGS = {
     ("pipeline", "runtime"),
     ("choose", "recipe"),
     ("pipeline", "choose"),
+    ("pipeline", "result"),
+    ("result", "recipe"),
     ("restore", "arrays"),
     ("jobs", "arrays"),
 }

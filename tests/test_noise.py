@@ -212,3 +212,15 @@ def test_smooth_shading_is_no_noise(sigma: float) -> None:
     found = estimate(Image(noisy))
     assert found.sigma == pytest.approx(sigma, rel=0.12)
     assert abs(found.correlation) < 0.1
+
+
+@pytest.mark.parametrize(("gain", "read"), [(1e-3, 1e-3), (1e-4, 4e-3), (5e-3, 2e-2)])
+def test_shot_gain_and_read_sigma_of_a_textured_mosaic(gain: float, read: float) -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:384, :512]
+    clean = 0.05 + 0.4 * (x / 512) * (0.6 + 0.4 * np.sin(y / 3) * (y > 190)) + 0.05 * np.sin(x / 2) * (x < 150)
+    noisy = rng.poisson(clean / gain) * gain + read * rng.standard_normal(clean.shape)
+    found = estimate(RawImage(noisy.astype(np.float32), ((0, 1), (1, 2)), ((0.0, 0.0), (0.0, 0.0)), 1.0))
+    for level in (0.1, 0.3):
+        truth = np.sqrt(gain * level + read**2)
+        assert np.sqrt(found.gain * level + found.read**2) == pytest.approx(truth, rel=0.2)

@@ -123,6 +123,22 @@ def test_values_that_are_not_finite_are_refused(planted) -> None:
         run(photo(), recipe(Step(method="planted")), Runtime())
 
 
+def test_values_that_overflow_in_few_bits_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Overflows:
+        def __init__(self, compute) -> None:
+            self.is_exact = compute.dtype is torch.float32
+
+        def prepare(self, scene):  # noqa: ANN202
+            return TileOp(lambda t: t if self.is_exact else t / 0)
+
+    method = Method("planted", "P", "For a test.", Domain.SRGB, Settings, lambda _s, _w, compute: Overflows(compute))
+    monkeypatch.setattr(methods, "registry", lambda: {"planted": method})
+    image = photo()
+    result = run(image, recipe(Step(method="planted"), precision="bf16"), Runtime(device="cpu"))
+    assert np.array_equal(result.picture.pixels, image.pixels)
+    assert "done again in float32" in result.reports[0].facts["notes"][0]
+
+
 def test_smaller_tiles_when_memory_runs_out(planted) -> None:
     seen = []
 

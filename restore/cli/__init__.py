@@ -1,14 +1,21 @@
-"""The ``restore`` command: options to a recipe and a folder job; everything heavy is imported when it is needed."""
+"""The ``restore`` command: options to a recipe and a folder job; everything heavy is imported when it is needed.
+
+Every module of this package registers its commands with ``options.app``; ``run`` comes first in the help.
+"""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from pkgutil import iter_modules
 
-from restore.cli import adapt, look, machine, run, weights
 from restore.cli.options import app
 from restore.errors import RecipeError, RestoreError
 
-__all__ = ["adapt", "app", "look", "machine", "main", "run", "weights"]
+__all__ = ["app", "main"]
+
+for _name in sorted((module.name for module in iter_modules(__path__)), key=lambda name: (name != "run", name)):
+    import_module(f"{__name__}.{_name}")
 
 
 def main() -> None:

@@ -12,6 +12,9 @@ from restore.cli.options import (
     Files,
     Json,
     Knobs,
+    MaxBytes,
+    MaxMegapixels,
+    MaxSeconds,
     Methods,
     Precision,
     RecipeFile,
@@ -20,6 +23,7 @@ from restore.cli.options import (
     Tile,
     WeightFiles,
     app,
+    given_limits,
     stoppable,
 )
 
@@ -33,11 +37,19 @@ def list_methods(is_json: Json = False) -> None:
 
 
 @app.command()
-def info(paths: Files, is_json: Json = False) -> None:
+def info(
+    paths: Files,
+    max_megapixels: MaxMegapixels = None,
+    max_bytes: MaxBytes = None,
+    max_seconds: MaxSeconds = None,
+    is_json: Json = False,
+) -> None:
     """Say what files are: size, bits, camera, ISO, pattern, levels, noise."""
+    from restore.files import Limits
     from restore.jobs import info as information
 
-    raise typer.Exit(information.show(paths, is_json=is_json))
+    limits = Limits(**given_limits(max_megapixels, max_bytes, max_seconds))
+    raise typer.Exit(information.show(paths, limits, is_json=is_json))
 
 
 @app.command("eval")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from restore.cli.options import app
+from restore.cli.options import MaxBytes, MaxMegapixels, MaxSeconds, app, given_limits
 from restore.errors import RecipeError, RestoreError, nearest
 
 
@@ -18,6 +19,9 @@ from restore.errors import RecipeError, RestoreError, nearest
 def ui(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 7860,
+    max_megapixels: MaxMegapixels = None,
+    max_bytes: MaxBytes = None,
+    max_seconds: MaxSeconds = None,
 ) -> None:
     """Open the page, on this machine only."""
     beside = Path(__file__).parents[2] / "app.py"
@@ -31,7 +35,8 @@ def ui(
         spec.loader.exec_module(page)
     else:
         raise RestoreError("the page is not part of this installation; install the package again")
-    page.main(host=host, port=port)
+    given = given_limits(max_megapixels, max_bytes, max_seconds)
+    page.main(host=host, port=port, **({"limits": replace(page.LIMITS, **given)} if given else {}))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})

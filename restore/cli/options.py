@@ -36,7 +36,25 @@ DeviceName = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help=
 Precision = Annotated[Literal["auto", "fp32", "bf16", "fp16"] | None, typer.Option(help="Arithmetic (default: auto).")]
 Tile = Annotated[str | None, typer.Option(metavar="auto|N|off", help="Side of tiles (default: auto).")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Of every random choice (default: 0).")]
+MaxMegapixels = Annotated[
+    float | None, typer.Option("--max-megapixels", min=0.000001, help="Larger pictures are refused, by their header.")
+]
+MaxBytes = Annotated[int | None, typer.Option("--max-bytes", min=1, help="Larger files are refused.")]
+MaxSeconds = Annotated[
+    float | None, typer.Option("--max-seconds", min=0.1, help="Processor time to decode a raw file or a rare format.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object a line.")]
+
+
+def given_limits(megapixels: float | None, size: int | None, seconds: float | None) -> dict[str, Any]:
+    """Return the fields of `restore.files.Limits` that were asked for.
+
+    >>> given_limits(1.5, None, None)
+    {'max_pixels': 1500000}
+    """
+    pixels = None if megapixels is None else round(megapixels * 1e6)
+    fields = {"max_pixels": pixels, "max_bytes": size, "max_seconds": seconds}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 @contextmanager

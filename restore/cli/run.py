@@ -12,6 +12,9 @@ from restore.cli.options import (
     Inputs,
     Json,
     Knobs,
+    MaxBytes,
+    MaxMegapixels,
+    MaxSeconds,
     Methods,
     Precision,
     RecipeFile,
@@ -20,6 +23,7 @@ from restore.cli.options import (
     Tile,
     WeightFiles,
     app,
+    given_limits,
     stoppable,
 )
 
@@ -58,7 +62,13 @@ def run(
     reference: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Folder of clean pictures to score against.")
     ] = None,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Also write each value's standard error, as NAME.sigma.tiff.")
+    ] = False,
     seed: Seed = None,
+    max_megapixels: MaxMegapixels = None,
+    max_bytes: MaxBytes = None,
+    max_seconds: MaxSeconds = None,
     is_json: Json = False,
 ) -> None:
     """Restore pictures: files or whole folders, into another folder."""
@@ -66,6 +76,7 @@ def run(
         raise typer.BadParameter("give either --overwrite or --skip-existing")
     if depth not in (None, 8, 16, 32):
         raise typer.BadParameter(f"--depth is 8, 16 or 32, not {depth}")
+    from restore.files import Limits
     from restore.jobs import order
     from restore.jobs.request import Request
 
@@ -75,7 +86,8 @@ def run(
     if dry_run:
         order.show_plan(ordered, is_json=is_json)
         return
-    who = {"jobs": jobs, "engine": engine, "address": address}
-    options = order.options(ordered, existing=existing, is_resumed=resume, reference=reference, **who)
+    who = {"jobs": jobs, "engine": engine, "address": address, "uncertainty": uncertainty}
+    limits = Limits(**given_limits(max_megapixels, max_bytes, max_seconds))
+    options = order.options(ordered, existing=existing, is_resumed=resume, reference=reference, limits=limits, **who)
     with stoppable() as cancelled:
         raise typer.Exit(order.carry_out(ordered, options, device, cancelled, is_json=is_json))

@@ -36,6 +36,12 @@ def weights_import(
     source: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="A .pth or .pt file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .safetensors file to write.")],
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Yes, read this pickle.")] = False,
+    licence: Annotated[
+        str, typer.Option(metavar="TERMS", help="Terms of the weights, kept in the file and shown before use.")
+    ] = "not stated",
+    planes: Annotated[
+        str, typer.Option(help="Order of the planes a raw network was trained on: rgbg (SID, ELD, PNNP) or rggb.")
+    ] = "rgbg",
 ) -> None:
     """Convert a PyTorch checkpoint to safetensors."""
     from restore.files.atomic import replacing
@@ -44,7 +50,7 @@ def weights_import(
 
     if out.suffix != ".safetensors":
         raise typer.BadParameter(f"--out must end in .safetensors, not {out.name!r}")
-    content = converted(source, may_unpickle=allow_pickle)
+    content = converted(source, may_unpickle=allow_pickle, licence=licence, planes=planes)
     with replacing(out) as part:
         part.write_bytes(content)
-    say(f"{source} -> {out}  {len(content)} bytes")
+    say(f"{source} -> {out}  {len(content)} bytes, licence {licence}; use it with --weights METHOD={out}")

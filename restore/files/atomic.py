@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from restore.errors import WriteError
+
+_PREFIX, _PART = ".restore-", ".part"
 
 
 @contextmanager
@@ -23,22 +25,55 @@ def replacing(path: Path) -> Iterator[Path]:
         The folder is missing or read-only, or the disk is full.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=".restore-", suffix=".part" + path.suffix, dir=path.parent)
-        os.close(handle)
+        handle, part = _begun(path)
     except OSError as error:
         raise WriteError(path, f"cannot write into this folder ({error.strerror})") from error
-    part = Path(name)
     try:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.chmod(0o666 & ~_umask())
         part.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise WriteError(path, f"cannot write ({error.strerror or error})") from error
     finally:
         part.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def _begun(path: Path) -> tuple[int | None, Path]:
+    """Make a temporary file beside ``path`` and lock it where the system can, so that `sweep` sees it is in use."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=_PREFIX, suffix=_PART + path.suffix, dir=path.parent)
+        if not _lock(handle, may_wait=True):
+            os.close(handle)
+            return None, Path(name)
+        if Path(name).exists():
+            return handle, Path(name)
+        os.close(handle)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files of writers that were killed; those still being written are locked and stay."""
+    for part in folder.glob(f"{_PREFIX}*{_PART}*"):
+        with suppress(OSError), part.open("rb") as file:
+            if _lock(file.fileno(), may_wait=False):
+                part.unlink()
+
+
+def _lock(handle: int, *, may_wait: bool) -> bool:
+    """Lock a file until it is closed, however its process ends; return False where that cannot be."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if may_wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
 
 
 def _umask() -> int:
@@ -47,7 +82,8 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Let names made in a folder outlive a power loss."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

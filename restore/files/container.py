@@ -48,6 +48,7 @@ _FOREIGN = {
     b"qoif": "a QOI picture",
     b"<svg": "an SVG drawing",
 }
+_ARCHIVES = (b"PK\3\4", b"PK\5\6", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _SENSOR_COLOURS = {32803, 34892}
@@ -64,10 +65,13 @@ class Limits:
         Height times width; of all pages together in a stack.
     max_bytes
         Size of the file.
+    max_seconds
+        Processor time for decoding a raw file or a rare format, which has a process of its own for that.
     """
 
     max_pixels: int = 400_000_000
     max_bytes: int = 4 << 30
+    max_seconds: float = 120.0
 
     def check(self, path: Path, width: int, height: int) -> None:
         """Refuse a picture without pixels or with too many.
@@ -80,9 +84,9 @@ class Limits:
         if width < 1 or height < 1:
             raise ReadError(path, f"a picture of {width} x {height} has no pixels; the file is damaged")
         if width * height > self.max_pixels:
-            found = f"{width} x {height} is {width * height / 1e6:.0f} megapixels"
-            limit = f"{self.max_pixels / 1e6:g}"
-            raise TooLargeError(path, f"{found}, the limit is {limit}; raise Limits.max_pixels if you trust it")
+            found = f"{width} x {height} is {round(width * height / 1e6, 2):g} megapixels"
+            limit = f"the limit is {self.max_pixels / 1e6:g}"
+            raise TooLargeError(path, f"{found}, {limit}; raise --max-megapixels (Limits.max_pixels) if you trust it")
 
 
 @contextmanager
@@ -103,7 +107,7 @@ def opened(path: Path, limits: Limits) -> Iterator[mmap.mmap]:
         if size == 0:
             raise ReadError(path, "the file is empty; copy it again from its source")
         if size > limits.max_bytes:
-            problem = f"{size} bytes, the limit is {limits.max_bytes}; raise Limits.max_bytes if you trust it"
+            problem = f"{size} bytes, the limit is {limits.max_bytes}; raise --max-bytes (Limits.max_bytes)"
             raise TooLargeError(path, problem)
         with path.open("rb") as file:
             view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -159,6 +163,8 @@ def kind_of(path: Path, view: ifd.Buffer) -> str:
     for magic, name in _FOREIGN.items():
         if head.startswith(magic):
             raise UnsupportedError(path, f"is {name}, which cannot be read; convert it to PNG or TIFF first")
+    if head.startswith(_ARCHIVES):
+        raise UnsupportedError(path, "is an archive, and archives are never unpacked here; unpack it first")
     raise ReadError(path, f"is not a picture (it starts with {head[:8]!r}); its name may be wrong")
 
 

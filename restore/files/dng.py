@@ -23,21 +23,21 @@ PREVIEW_SIDE = 1024
 """Longer side of the embedded preview, at most."""
 
 _WHITE, _CROP_ORIGIN, _CROP_SIZE = 50717, 50719, 50720
-_NEUTRAL, _WHITE_XY, _NOISE_PROFILE, _NOISE_REDUCED = 50728, 50729, 51041, 50935
+_NEUTRAL, _WHITE_XY, _NOISE_REDUCED = 50728, 50729, 50935
 _OLDEST_READER, _MODEL, _COLOR_MATRIX, _ILLUMINANT, _PREVIEW_SPACE = 50707, 50708, 50721, 50778, 50970
 _CFA, _LINEAR, _YCBCR, _NONE, _JPEG, _D65, _SRGB = 32803, 34892, 6, 1, 7, 21, 2
 _LENS_INFO = 50736
 """The same four fractions as EXIF's `ifd.LENS_LIMITS`."""
 
 _OF_MOSAIC = {
-    33421, 33422, *range(50709, 50721), 50733, 50738, 50780, 50829, 50830, 50935, 51008, 51009, 51022, 51125,
+    33421, 33422, *range(50709, 50721), 50733, 50738, 50780, 50829, 50830, 50935, 51008, 51009, 51022, 51041, 51125,
 } - {50712}  # fmt: skip
 """Tags about the mosaic that are kept in its own directory; not the linearisation table, which is used up."""
 _STORAGE = {50706, 50707, 50712, 50740, 50828, *range(50966, 50976), 51043, *range(51105, 51112), 52525}
 """Tags of a source that describe how it stored its pixels and previews, or point into it: never copied."""
 _OF_LEVELS = {ifd.BLACK_REPEAT, ifd.BLACK, 50715, 50716, _WHITE}
 _OF_AREA = {33421, 33422, ifd.ACTIVE_AREA, _CROP_ORIGIN, _CROP_SIZE, 51125}
-_OF_DIGESTS = {_NOISE_PROFILE, 50972, 51111, 50781}
+_OF_DIGESTS = {ifd.NOISE_PROFILE, 50972, 51111, 50781}
 """Tags that are no longer true once a pixel changed: noise profile, digests and identity of the raw data."""
 _OPCODES = {51008, 51009, 51022}
 
@@ -47,7 +47,8 @@ def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> Non
 
     What the source file held is kept: masked borders, black level of each site, white level, colour tags
     (verbatim from a DNG), orientation, EXIF, GPS, XMP. An unchanged mosaic gives the same numbers again. A
-    changed one is rounded to whole DN in the source's own scale; pixels that were saturated stay so.
+    changed one is rounded to whole DN in the source's own scale; pixels that were saturated stay so; its noise
+    profile is the one that ``meta.extra["noise_left"]`` states as (S, O), variance ``S x + O`` of a signal x in 0...1.
 
     Parameters
     ----------
@@ -68,11 +69,14 @@ def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> Non
     picture = _preview(raw) if preview is None else preview
     first = {**_camera_tags(raw, record), **_about(raw.meta)}
     below = _mosaic_tags(raw, place, top, left)
-    if changed:
+    noise_left = raw.meta.extra.get("noise_left")
+    if changed or (place is None and noise_left is not None):
         below |= {_NOISE_REDUCED: rational(1.0)}
         for tag in _OF_DIGESTS:
             first.pop(tag, None)
             below.pop(tag, None)
+        if noise_left is not None:
+            below[ifd.NOISE_PROFILE] = make(ifd.DOUBLE, *noise_left)
     first[_OLDEST_READER] = make(BYTE, 1, 3 if _OPCODES & below.keys() else 1, 0, 0)
     _write(path, first, below, values, _CFA, picture)
 
@@ -145,7 +149,9 @@ def _mosaic_tags(raw: RawImage, record: SensorRecord | None, top: int, left: int
     """
     period, (height, width) = len(raw.cfa), raw.size
     corners = top, left, top + height, left + width
-    tags = record.raw_tags if record else {}
+    tags = {**record.raw_tags} if record else {}
+    if record and ifd.NOISE_PROFILE in record.tags:  # some programs put it into the first directory
+        tags.setdefault(ifd.NOISE_PROFILE, record.tags[ifd.NOISE_PROFILE])
     source = {code: entry for code, entry in tags.items() if code in _OF_MOSAIC}
     same_area = ifd.ACTIVE_AREA not in source or ifd.numbers(source, ifd.ACTIVE_AREA) == corners
     if record and not (same_area and (record.black, record.white) == (raw.black, raw.white)):

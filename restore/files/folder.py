@@ -12,6 +12,9 @@ from restore.errors import ReadError
 SIDE_SUFFIX = ".restore.json"
 """Ends the name of the file that says how a picture was made: ``photo.png.restore.json``."""
 
+SIGMA_SUFFIX = ".sigma.tiff"
+"""Ends the name of the file that holds the standard error of each value of a result."""
+
 JOURNAL = ".restore-journal.jsonl"
 """Name of the file in which a folder job notes what it has done."""
 
@@ -95,4 +98,5 @@ def is_picture_name(name: str) -> bool:
     >>> [is_picture_name(name) for name in ("a.JPG", "a.png.restore.json", ".restore-1.part.png", "a.txt")]
     [True, False, False, False]
     """
-    return Path(name).suffix.lower() in SUFFIXES and not name.startswith((".restore-", "._"))
+    is_ours = name.startswith((".restore-", "._")) or name.endswith(SIGMA_SUFFIX)
+    return Path(name).suffix.lower() in SUFFIXES and not is_ours

@@ -17,7 +17,7 @@ Entries = dict[int, "Entry"]
 Tree = dict[int, "Entry | Tree"]
 """Tags of one directory; a sub-directory (EXIF, GPS, interoperability) stands under its pointer's tag."""
 
-BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SRATIONAL, LONG8 = 1, 2, 3, 4, 5, 7, 10, 16
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SRATIONAL, DOUBLE, LONG8 = 1, 2, 3, 4, 5, 7, 10, 12, 16
 _CODES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}
 _CODES |= {5: "II", 10: "ii", 16: "Q", 17: "q", 18: "Q"}
 _SIZES = {kind: struct.calcsize("<" + code) for kind, code in _CODES.items()}
@@ -28,7 +28,7 @@ X_RESOLUTION, Y_RESOLUTION, PLANAR, UNIT, SOFTWARE, PREDICTOR = 282, 283, 284, 2
 SUB_IFDS, EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, ICC = 330, 338, 339, 700, 34675
 EXIF, GPS, INTEROP, MAKER_NOTE = 34665, 34853, 40965, 37500
 EXPOSURE, ISO, EXIF_VERSION, LENS_LIMITS, LENS = 33434, 34855, 36864, 42034, 42036
-DNG_VERSION, BLACK_REPEAT, BLACK, ACTIVE_AREA = 50706, 50713, 50714, 50829
+DNG_VERSION, BLACK_REPEAT, BLACK, ACTIVE_AREA, NOISE_PROFILE = 50706, 50713, 50714, 50829, 51041
 
 _VERSIONS = {42, 43, 0x55, 0x4F52, 0x5352}
 """TIFF, BigTIFF, and the raw files of Panasonic and Olympus, which are TIFF but for this number."""
@@ -223,8 +223,8 @@ def text(tags: Mapping[int, Entry | Tree], tag: int) -> str:
     return item.data.split(b"\0")[0].decode("latin-1").strip()
 
 
-def make(kind: int, *values: int) -> Entry:
-    r"""Return an entry of integers (numerator and denominator in turn for rationals).
+def make(kind: int, *values: float) -> Entry:
+    r"""Return an entry of numbers (numerator and denominator in turn for rationals).
 
     >>> make(SHORT, 1, 258).data
     b'\x01\x00\x02\x01'

@@ -53,6 +53,11 @@ class SensorRecord:
     tags: ifd.Entries = field(default_factory=dict)
     raw_tags: ifd.Entries = field(default_factory=dict)
 
+    def mosaic(self) -> Floats:
+        """Return the visible area, black subtracted, white = 1."""
+        (height, width), top, left = self.size, self.top, self.left
+        return scaled(self.values[top : top + height, left : left + width], self.black, self.white)
+
 
 def scaled(values: NDArray[np.uint16], black: Black, white: float) -> Floats:
     """Subtract black and divide by ``white - black`` site by site."""

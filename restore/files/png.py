@@ -25,7 +25,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 """Chunks that say what the numbers mean where there is no profile; kept as they are."""
 _XMP = b"XML:com.adobe.xmp"
-_MAX_TEXT = 64 << 20
+_MAX_TEXT = 16 << 20
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -118,10 +118,10 @@ def _check_rows(path: Path, view: ifd.Buffer, parts: list[tuple[int, int]], head
     try:
         for start, length in parts:
             waiting = bytes(view[start : start + length])
-            while waiting and not unpack.eof:
+            while waiting and not unpack.eof and found <= header.length:
                 found += len(unpack.decompress(waiting, 1 << 20))
                 waiting = unpack.unconsumed_tail
-        while not unpack.eof and (more := unpack.decompress(b"", 1 << 20)):
+        while not unpack.eof and found <= header.length and (more := unpack.decompress(b"", 1 << 20)):
             found += len(more)
     except zlib.error as error:
         raise ReadError(path, f"damaged PNG ({error}); get a fresh copy") from error

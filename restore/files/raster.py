@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -24,7 +24,7 @@ from restore.errors import (
     UnsupportedError,
     WriteError,
 )
-from restore.files import ifd
+from restore.files import ifd, isolated
 from restore.files.atomic import replacing
 from restore.files.bmp import read_bmp, write_bmp
 from restore.files.container import Limits, kind_of, opened, suffix, target_format
@@ -33,11 +33,18 @@ from restore.files.jxl import read_jxl, write_jxl
 from restore.files.metadata import exif_with_orientation, resolution_tags
 from restore.files.png import read_png, write_png
 from restore.files.through_pillow import read_avif, read_jpeg, read_webp, write_avif, write_jpeg, write_webp
-from restore.files.tiff import read_tiff, read_tiff_stack
+from restore.files.tiff import is_plain, read_tiff, read_tiff_stack
 from restore.files.tiff_writer import fits_half, write_tiff
 from restore.picture import Floats, Image, Picture, RawImage
 
-_READERS: dict[str, Callable[[Path, ifd.Buffer, Limits], Image]] = {
+
+def _read_sensor(path: Path, _view: ifd.Buffer, limits: Limits) -> Picture:
+    from restore.files.sensor import read_raw
+
+    return read_raw(path, limits)
+
+
+_READERS: dict[str, Callable[[Path, ifd.Buffer, Limits], Picture]] = {
     "jpeg": read_jpeg,
     "png": read_png,
     "tiff": read_tiff,
@@ -46,8 +53,11 @@ _READERS: dict[str, Callable[[Path, ifd.Buffer, Limits], Image]] = {
     "avif": read_avif,
     "heic": read_heic,
     "jxl": read_jxl,
+    "raw": _read_sensor,
 }
-_DEPTHS = {"png": (8, 16), "tiff": (8, 16, 32), "jxl": (8, 16, 32)}
+_RISKY = {"raw", "heic", "jxl", "avif"}
+"""Formats whose decoders are young, huge or written for trusted files; and TIFF in a rare compression."""
+_DEPTHS = {"png": (8, 16), "tiff": (8, 16, 32), "jxl": (8, 16, 32), "dng": (16,)}
 _LARGEST_SIDE = {"jpeg": 65500, "webp": 16383, "avif": 65535, "bmp": (1 << 31) - 1}
 _HAS_NO_DPI = ("webp", "avif", "jxl")
 _IS_UPRIGHT = ("bmp", "jxl")
@@ -96,15 +106,8 @@ def read(path: Path | str, *, limits: Limits = Limits()) -> Picture:  # noqa: B0
     TooLargeError
         Beyond the limits.
     """
-    path = Path(path)
-    with opened(path, limits) as view:
-        container = kind_of(path, view)
-        if container != "raw":
-            with _decoding(path, container):
-                return _READERS[container](path, view, limits)
-    from restore.files.sensor import read_raw
-
-    return read_raw(path, max_pixels=limits.max_pixels)
+    picture: Picture = _read(Path(path), limits, is_stack=False)
+    return picture
 
 
 def read_stack(path: Path | str, *, limits: Limits = Limits()) -> list[Image]:  # noqa: B008 - frozen
@@ -115,15 +118,33 @@ def read_stack(path: Path | str, *, limits: Limits = Limits()) -> list[Image]:  
     ReadError, UnsupportedError, TooLargeError
         As `read`; the limit holds for all pages together.
     """
-    path = Path(path)
+    pictures: list[Image] = _read(Path(path), limits, is_stack=True)
+    return pictures
+
+
+def _read(path: Path, limits: Limits, *, is_stack: bool) -> Any:
+    """Read a picture or a stack: here what mainstream code decodes, in a process of its own what is risky."""
     with opened(path, limits) as view:
-        if kind_of(path, view) == "tiff":
-            with _decoding(path, "tiff"):
+        container = kind_of(path, view)
+        is_risky = container in _RISKY or (container == "tiff" and not is_plain(view))
+    if is_risky and not isolated.may_decode_here():
+        return isolated.read(path, limits, is_stack=is_stack)
+    if container == "jpeg" and isolated.IS_POSSIBLE:
+        isolated.check_scan(path, limits)
+    return read_here(path, limits, is_stack=is_stack)
+
+
+def read_here(path: Path, limits: Limits, *, is_stack: bool) -> Any:
+    """Read a picture or a stack of them in this process; see `read` and `read_stack`."""
+    with opened(path, limits) as view:
+        container = kind_of(path, view)
+        with _decoding(path, container):
+            if container == "tiff" and is_stack:
                 return read_tiff_stack(path, view, limits)
-    picture = read(path, limits=limits)
-    if not isinstance(picture, Image):
+            picture = _READERS[container](path, view, limits)
+    if is_stack and not isinstance(picture, Image):
         raise UnsupportedError(path, "a sensor's mosaic is not a stack of pictures; develop it first")
-    return [picture]
+    return [picture] if is_stack else picture
 
 
 def write(
@@ -152,7 +173,7 @@ def write(
         ``"jpeg"``, ``"png"``, ``"tiff"``, ``"webp"``, ``"bmp"``, ``"avif"``, ``"jxl"`` or ``"dng"``;
         by default what the path's suffix says, else what the source was.
     bits
-        8 or 16 for integers, 32 for floats (TIFF and JPEG XL), which alone are written unclipped.
+        8 or 16 for integers, 32 for floats (TIFF and JPEG XL), which alone are written unclipped; a DNG has 16.
     quality
         1...100 for JPEG, WebP, AVIF and JPEG XL.
     preview
@@ -170,6 +191,7 @@ def write(
     container = target_format(path, format, source)
     path = path if path.suffix else path.with_name(path.name + suffix(container))
     if container == "dng":
+        _check_depth(path, container, bits)
         from restore.files.dng import write_dng, write_linear_dng
 
         if isinstance(picture, RawImage):
@@ -212,9 +234,7 @@ def _depth(path: Path, container: str, image: Image, bits: int | None) -> tuple[
     """Return the bits a sample to write, and whether they are floats."""
     possible = _DEPTHS.get(container, (8,))
     if bits is not None:
-        if bits not in possible:
-            choices = " or ".join(map(str, possible))
-            raise WriteError(path, f"{container} cannot be written with {bits} bits; choose {choices}")
+        _check_depth(path, container, bits)
         return bits, bits == 32
     meta = image.meta
     if meta.is_float and 32 in possible:
@@ -222,6 +242,13 @@ def _depth(path: Path, container: str, image: Image, bits: int | None) -> tuple[
         return (16 if is_half else 32), True
     wants_16 = meta.bits > 8 or meta.is_float or (meta.format == "raw" and container in _DEPTHS)
     return (16 if wants_16 and 16 in possible else 8), False
+
+
+def _check_depth(path: Path, container: str, bits: int | None) -> None:
+    possible = _DEPTHS.get(container, (8,))
+    if bits is not None and bits not in possible:
+        choices = " or ".join(map(str, possible))
+        raise WriteError(path, f"{container} cannot be written with {bits} bits; choose {choices}")
 
 
 def _check_finite(path: Path, values: Floats) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import UnidentifiedImageError
 
 from restore.colour import linear_to_srgb
 from restore.errors import FileError, ReadError, TooLargeError, UnsupportedError
-from restore.files import ifd
+from restore.files import ifd, isolated
 from restore.files.container import Limits, kind_of, opened
 from restore.files.levels import SensorRecord, camera_to_srgb, gains_of, pattern, scaled, white_level
 from restore.files.metadata import described, exif_body, exif_tree, meta_from
@@ -26,8 +27,8 @@ _ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}
 _CFA = 32803
 
 
-def read_raw(path: Path, *, max_pixels: int = 400_000_000) -> Picture:
-    """Read a raw file.
+def read_raw(path: Path, limits: Limits = Limits()) -> Picture:  # noqa: B008 - frozen
+    """Read a raw file in this process.
 
     Bayer and X-Trans files give a `RawImage` of the visible area. Files without a mosaic give an `Image`:
     three colours (linear DNG, Foveon) through LibRaw's own colour conversion, grey for monochrome sensors.
@@ -39,9 +40,8 @@ def read_raw(path: Path, *, max_pixels: int = 400_000_000) -> Picture:
     UnsupportedError
         It has no header that says what it is, or a kind of sensor or compression that cannot be read.
     TooLargeError
-        The sensor has more than ``max_pixels``, or decoding does not fit into memory.
+        The sensor has more than ``limits.max_pixels``, or decoding does not fit into memory.
     """
-    limits = Limits(max_pixels, max_bytes=1 << 62)
     try:
         with opened(path, limits) as view:
             _check_header(path, view)
@@ -112,15 +112,28 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
         raw_tags=raw_tags if ifd.DNG_VERSION in first else {},
     )
     record.values.flags.writeable = False
+    # A worker sends the sensor's values alone; whoever asked scales them.
+    mosaic = np.broadcast_to(np.float32(0), record.size) if isolated.is_inside() else record.mosaic()
     return RawImage(
-        mosaic=scaled(raw.raw_image_visible, black, white),
+        mosaic=mosaic,
         cfa=cfa,
         black=black,
         white=white,
         white_balance=record.white_balance,
         camera_to_srgb=camera_to_srgb(raw, raw_tags),
-        meta=replace(meta, extra={"sensor": record}),
+        meta=replace(meta, extra={"sensor": record, **_noise_profile(raw_tags, first)}),
     )
+
+
+def _noise_profile(*directories: ifd.Entries) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Return what a DNG says of its noise: variance ``S x + O`` as (S, O), one pair or those of R, G and B."""
+    for tags in directories:
+        values = ifd.numbers(tags, ifd.NOISE_PROFILE)
+        pairs = tuple(zip(values[::2], values[1::2], strict=False))
+        is_sane = all(math.isfinite(s + o) and 0 <= s < 1 and abs(o) < 1 and s + o > 0 for s, o in pairs)
+        if len(values) in (2, 6) and is_sane:
+            return {"noise_profile": pairs}
+    return {}
 
 
 def _developed(raw: Any, path: Path, meta: Meta) -> Image:

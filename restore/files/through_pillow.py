@@ -6,6 +6,7 @@ Pillow's classes are called directly: `PIL.Image.open` would apply a limit of it
 from __future__ import annotations
 
 import io
+import re
 import struct
 from pathlib import Path
 from typing import IO, Any
@@ -59,7 +60,7 @@ def to_pillow(image: Image) -> Pillow.Image:
 
 def read_jpeg(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
     """Read a JPEG; see `restore.files.read`."""
-    limits.check(path, *_jpeg_size(path, view))
+    limits.check(path, *jpeg_size(path, view))
     with JpegImagePlugin.JpegImageFile(path) as picture:
         info, icc = picture.info, picture.info.get("icc_profile")
         extra: dict[str, Any] = {}
@@ -83,7 +84,7 @@ def read_jpeg(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
     return Image(canvas.pixels, canvas.alpha, meta)
 
 
-def _jpeg_size(path: Path, view: ifd.Buffer) -> tuple[int, int]:
+def jpeg_size(path: Path, view: ifd.Buffer) -> tuple[int, int]:
     """Return width and height, and refuse a file that ends before its picture does."""
     at, size = 2, None
     while at + 4 <= len(view):
@@ -191,6 +192,9 @@ def _is_lossless(view: ifd.Buffer) -> bool:
 
 def read_avif(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
     """Read the first frame of an AVIF, more than 8 bits through OpenCV; see `restore.files.read`."""
+    for place in re.finditer(rb"ispe", bytes(view[: 1 << 16])):  # libavif calls a large picture a damaged one
+        if place.end() + 12 <= len(view):
+            limits.check(path, *struct.unpack_from(">II", view, place.end() + 4))
     with AvifImagePlugin.AvifImageFile(path) as picture:
         limits.check(path, *picture.size)
         codec = bytes(view[: 1 << 16]).partition(b"av1C")[2]

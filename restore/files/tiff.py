@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import io
 import logging
+import lzma
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import tifffile
 from PIL import TiffImagePlugin
 
 from restore.errors import ReadError, UnsupportedError
-from restore.files import ifd
+from restore.files import ifd, isolated
 from restore.files.container import Limits, not_installed
 from restore.files.metadata import exif_with_orientation, meta_from, orientation, resolution
 from restore.files.samples import Canvas, Samples, quantise, spans
@@ -32,6 +34,7 @@ NONE, DEFLATE = 1, 8
 WHITE_IS_ZERO, GREY, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 _COLOURS = {WHITE_IS_ZERO: 1, GREY: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
 _PLAIN_CODECS = {NONE, DEFLATE, 32946, 34925}
+_PLAIN_BITS = {1, 8, 16, 32, 64}
 _FLOAT_PREDICTOR, _SEPARATE, _PREMULTIPLIED = 3, 2, 1
 _LARGEST_TAG = 60_000
 
@@ -53,6 +56,16 @@ class _Page:
         """Return room for the page's samples."""
         white = 1.0 if self.is_float else float((1 << self.bits) - 1)
         return Canvas(self.shape, has_alpha=self.has_alpha, white=white)
+
+
+def is_plain(view: ifd.Buffer) -> bool:
+    """Whether every page is stored as it is or deflated: what needs no rare decoder."""
+    return all(
+        ifd.numbers(tags, ifd.CODEC)[:1] in {(), *((codec,) for codec in _PLAIN_CODECS)}
+        and ifd.numbers(tags, ifd.PREDICTOR)[:1] != (_FLOAT_PREDICTOR,)
+        and set(ifd.numbers(tags, ifd.BITS)) <= _PLAIN_BITS
+        for tags in ifd.directories(view)
+    )
 
 
 def read_tiff(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
@@ -141,12 +154,12 @@ def _checked(path: Path, size: int, limits: Limits, tags: Any) -> _Page:
 def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
     """Return the samples and what they mean, by the decoder at hand that keeps all bits."""
     tags = page.tags
-    is_plain = (
-        tags.compression in _PLAIN_CODECS and tags.predictor != _FLOAT_PREDICTOR and page.bits in (1, 8, 16, 32, 64)
-    )
+    is_common = tags.compression in _PLAIN_CODECS and tags.predictor != _FLOAT_PREDICTOR and page.bits in _PLAIN_BITS
+    if not is_common and not isolated.may_decode_here():
+        raise ReadError(path, "damaged TIFF (its directories contradict each other); get a fresh copy")
     can_all = importlib.util.find_spec("imagecodecs") is not None
-    if page.photometric != YCBCR and (is_plain or can_all):
-        return _by_segments(path, page), page.photometric
+    if page.photometric != YCBCR and (is_common or can_all):
+        return _by_segments(path, view, page), page.photometric
     problem = f"this TIFF ({tags.compression.name}, {page.bits} bits)"
     is_separate = int(tags.planarconfig) == _SEPARATE  # OpenCV misreads it
     if tags.index or (is_separate and page.bits > 8):
@@ -164,8 +177,10 @@ def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
     return canvas, page.photometric
 
 
-def _by_segments(path: Path, page: _Page) -> Canvas:
+def _by_segments(path: Path, view: ifd.Buffer, page: _Page) -> Canvas:
     """Decode strip by strip or tile by tile, one at a time."""
+    if importlib.util.find_spec("imagecodecs") is None:
+        _check_unpacked(path, view, page)
     canvas, is_separate = page.canvas(), int(page.tags.planarconfig) == _SEPARATE
     for data, (plane, _, top, left, _), _ in page.tags.segments(maxworkers=1, buffersize=1 << 22, _fullsize=False):
         if data is None:
@@ -181,6 +196,17 @@ def _by_segments(path: Path, page: _Page) -> Canvas:
             else:
                 canvas.put(part, top + rows.start, left, plane if is_separate else 0)
     return canvas
+
+
+def _check_unpacked(path: Path, view: ifd.Buffer, page: _Page) -> None:
+    """Refuse a piece that unpacks to more than the picture: by itself, tifffile would hold all of it."""
+    tags, codec = page.tags, int(page.tags.compression)
+    unpackers: dict[int, Any] = {**dict.fromkeys((DEFLATE, 32946), zlib.decompressobj), 34925: lzma.LZMADecompressor}
+    piece = tags.tilewidth * tags.tilelength if tags.is_tiled else 0
+    most = max(piece, page.shape[0] * page.shape[1]) * tags.samplesperpixel * -(-page.bits // 8) + (1 << 16)
+    for offset, length in zip(tags.dataoffsets, tags.databytecounts, strict=True) if codec in unpackers else ():
+        if len(unpackers[codec]().decompress(bytes(view[offset : offset + length]), most + 1)) > most:
+            raise ReadError(path, "damaged TIFF (a piece unpacks to more than the picture); do not trust it")
 
 
 def _by_pillow(body: bytes) -> Canvas:

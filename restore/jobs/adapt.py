@@ -27,6 +27,8 @@ from restore.picture import Image
 
 Source = Path | str | Image | NDArray[Any]
 
+METHOD = "noise2score"
+"""The method that takes the fitted weights."""
 WORTH = 0.02
 """Decibels of SURE by which held-out parts must gain, for the fitted network to be kept."""
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from restore import files, noise
 from restore.errors import RestoreError
+from restore.files import Limits
 from restore.jobs import lines
 from restore.noise import Noise
 from restore.picture import Picture, RawImage
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: Path, limits: Limits) -> dict[str, Any]:
     """Return what a file says of itself, and its noise as measured.
 
     Raises
@@ -22,7 +23,7 @@ def describe(path: Path) -> dict[str, Any]:
     FileError
         It cannot be read.
     """
-    picture = files.read(path)
+    picture = files.read(path, limits=limits)
     meta, (height, width) = picture.meta, picture.size
     level = noise.estimate(picture)
     return {
@@ -84,12 +85,12 @@ def sentences(facts: dict[str, Any]) -> str:
     return f"{facts['source']}: " + "; ".join(part for part in parts if part)
 
 
-def show(paths: Sequence[Path], *, is_json: bool) -> int:
+def show(paths: Sequence[Path], limits: Limits, *, is_json: bool) -> int:
     """Describe files, each on a line; return 0, or 3 where some and 1 where all cannot be read."""
     failed = 0
     for path in paths:
         try:
-            facts = describe(path)
+            facts = describe(path, limits)
         except RestoreError as error:
             failed += 1
             if is_json:

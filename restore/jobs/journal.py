@@ -13,6 +13,7 @@ from typing import IO, Self
 
 from restore import weights
 from restore.errors import WriteError
+from restore.files.atomic import sync_folder
 from restore.files.folder import JOURNAL
 
 STARTED, DONE, FAILED = "started", "done", "failed"
@@ -61,7 +62,8 @@ class Journal:
         self.path = folder / JOURNAL
         self._lock = threading.Lock()
         try:
-            self._file: IO[bytes] = self.path.open("a+b")
+            self._file = self.path.open("a+b", buffering=0)
+            sync_folder(folder)
         except OSError as error:
             raise WriteError(self.path, f"cannot write the journal ({error.strerror})") from error
         try:
@@ -75,8 +77,7 @@ class Journal:
         """Return the last line of every input; lines that are torn or of another version are passed over."""
         self._file.seek(0)
         text = self._file.read()
-        if text and not text.endswith(b"\n"):
-            self._file.write(b"\n")
+        self._is_torn = bool(text) and not text.endswith(b"\n")
         lines: dict[str, Line] = {}
         for row in text.splitlines():
             with suppress(ValueError, TypeError):
@@ -88,7 +89,8 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # every line is on the disk, or said to be not
+            self._file.close()
 
     def name(self, path: Path) -> str:
         """Return a path as the journal calls it."""
@@ -104,9 +106,12 @@ class Journal:
         """
         try:
             with self._lock:
-                self._file.write(json.dumps(asdict(line)).encode("ascii") + b"\n")
-                self._file.flush()
+                row = b"\n" * self._is_torn + json.dumps(asdict(line)).encode("ascii") + b"\n"
+                self._is_torn = True
+                while row:
+                    row = row[self._file.write(row) :]
                 os.fsync(self._file.fileno())
+                self._is_torn = False
         except OSError as error:
             raise WriteError(self.path, f"cannot write the journal ({error.strerror})") from error
 

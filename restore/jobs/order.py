@@ -92,7 +92,7 @@ def carry_out(order: Order, options: Options, device: Device, cancelled: threadi
     """Do what was ordered, show how it goes, and return the exit code."""
     if not order.works:
         lines.say_aside("no pictures found; name files, or folders that hold some (--recursive goes into sub-folders)")
-    runtime = Runtime(device=device, cancelled=cancelled)
+    runtime = Runtime(device=device, cancelled=cancelled, told=lines.say_aside)
     if options.engine == LOCAL:
         runtime.compute(order.recipe.precision)
     with show.Screen(len(order.works), is_json=is_json) as screen:

@@ -34,6 +34,8 @@ class Options:
         Who works: this process, or Ray, on the cluster at an address or started on this machine for the run.
     limits
         How large an input may be.
+    uncertainty
+        Whether to write the standard error of each value beside the result.
     """
 
     folder: Path | None = None
@@ -46,6 +48,7 @@ class Options:
     engine: str = LOCAL
     address: str | None = None
     limits: Limits = Limits()
+    uncertainty: bool = False
 
 
 class Status(StrEnum):

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from restore.errors import Cancelled, MemoryLimitError, RecipeError, RestoreError, WriteError
+from restore.files.atomic import sweep
 from restore.jobs import engine, side
 from restore.jobs.journal import DONE, FAILED, STARTED, Journal, Line
 from restore.jobs.plan import Existing, Work
@@ -48,14 +49,13 @@ def run_folder(
         if options.folder is not None:
             make_folder(options.folder)
             journal = stack.enter_context(Journal(options.folder))
-            if options.is_resumed:
-                _sweep(works)
+        _sweep(works)
         hands, jobs = _hands(works, recipe, runtime, options, on_event, notes, stack)
         job = _Job(recipe, runtime, options, journal, hands)
         for outcome in engine.threads(works, job.read, job.finish, jobs=jobs, on_thread=hands.settle):
             outcomes.append(outcome)
             on_event(outcome)
-        if notes and journal:
+        if notes:
             _sweep(works)
     return Report(tuple(outcomes), runtime.cancelled.is_set(), time.perf_counter() - start, tuple(notes))
 
@@ -87,11 +87,9 @@ def _is_there(path: Path) -> bool:
 
 
 def _sweep(works: Sequence[Work]) -> None:
-    """Remove temporary files that somebody killed has left; the journal's lock says that no other run is at it."""
+    """Remove what writers that were killed have left beside the results."""
     for folder in {target.parent for work in works for target in work.targets}:
-        for part in folder.glob(".restore-*.part*"):
-            with suppress(OSError):
-                part.unlink()
+        sweep(folder)
 
 
 @dataclass
@@ -180,6 +178,7 @@ class _Job:
 
     def _recipe_key(self) -> str:
         key = side.same_result(self.recipe, self.options.format, self.options.depth)
+        key += " with standard errors" if self.options.uncertainty else ""
         return hashlib.sha256(key.encode()).hexdigest()
 
     def _note(self, piece: Piece, status: str, **more: str | float) -> None:

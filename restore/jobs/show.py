@@ -113,6 +113,9 @@ def in_words(outcome: Outcome) -> str:
     numbers = [f"{name.upper()} {value:.4g}" for name, value in scores.items() if isinstance(value, float)]
     notes = [note for report in outcome.record["reports"] for note in report["facts"].get("notes", ())]
     notes += [scores["problem"]] if "problem" in scores else []
+    found = [seen for report in outcome.record["reports"] for seen in report["evidence"]]
+    notes += [seen["says"] for seen in found if seen["name"] == "noise"]
+    notes += [f"CHECK: {seen['says']} ({seen['weight']} evidence)" for seen in found if seen["is_alarm"]]
     more = "".join(f"; {text}" for text in [*numbers, *notes])
     return (
         f"{outcome.work.source} -> {outcome.target}  {', '.join(steps) or 'unchanged'}{more}  {outcome.seconds:.1f} s"

@@ -14,10 +14,10 @@ import torch
 import restore
 from restore.errors import RecipeError
 from restore.files.atomic import replacing
-from restore.files.folder import SIDE_SUFFIX
+from restore.files.folder import SIDE_SUFFIX, SIGMA_SUFFIX
 from restore.jobs.lines import SCHEMA, plain
-from restore.pipeline import Result
 from restore.recipe import Recipe
+from restore.result import Result
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Made:
         The result.
     format, depth
         As asked for, None for the input's own.
+    uncertainty
+        Name of the file of standard errors.
     """
 
     source: Path
@@ -43,6 +45,7 @@ class Made:
     depth: int | None
     device: str
     seconds: float
+    uncertainty: str | None = None
     scores: dict[str, Any] | None = None
 
 
@@ -53,6 +56,15 @@ def path_of(target: Path) -> Path:
     'photo.png.restore.json'
     """
     return target.with_name(target.name + SIDE_SUFFIX)
+
+
+def sigma_of(target: Path) -> Path:
+    """Return the path of a result's standard errors.
+
+    >>> sigma_of(Path("out/photo.png")).name
+    'photo.png.sigma.tiff'
+    """
+    return target.with_name(target.name + SIGMA_SUFFIX)
 
 
 def record(result: Result, made: Made) -> dict[str, Any]:
@@ -71,6 +83,7 @@ def record(result: Result, made: Made) -> dict[str, Any]:
                 "sha256": made.target_sha256,
                 "format": made.format,
                 "depth": made.depth,
+                "uncertainty": made.uncertainty,
             },
             "recipe": recipe,
             "reports": reports,

@@ -15,10 +15,10 @@ from restore.jobs import side
 from restore.jobs.plan import Work
 from restore.jobs.reference import score
 from restore.jobs.report import Moved, OnEvent, Options
-from restore.picture import Picture, RawImage
-from restore.pipeline import Result
+from restore.picture import Image, Meta, Picture, RawImage
 from restore.raw.develop import develop
 from restore.recipe import Recipe
+from restore.result import Result
 from restore.runtime import Runtime, Tick
 
 
@@ -119,7 +119,7 @@ class Worker:
             result = pipeline.run(pictures[0], self.recipe.model_copy(update={"develop": None}), runtime)
             if result.reports:
                 return result
-        return pipeline.run(pictures.pop(), self.recipe, runtime)
+        return pipeline.run(pictures.pop(), self.recipe, runtime, with_uncertainty=self.options.uncertainty)
 
     def write(self, piece: Piece) -> dict[str, Any]:
         """Write the result and its side file.
@@ -135,6 +135,8 @@ class Worker:
         make_folder(target.parent)
         preview = develop(result.picture) if isinstance(result.picture, RawImage) else None
         files.write(target, result.picture, bits=self.options.depth, preview=preview)
+        if result.uncertainty is not None:
+            files.write(side.sigma_of(target), _plain(result.uncertainty), format="tiff", bits=32)
         made = side.Made(
             source=source,
             sha256=piece.facts.sha256,
@@ -145,11 +147,17 @@ class Worker:
             depth=self.options.depth,
             device=str(self.runtime.compute("fp32").device),
             seconds=time.perf_counter() - piece.started,
+            uncertainty=None if result.uncertainty is None else side.sigma_of(target).name,
             scores=None if self.options.reference is None else score(target, source, self.options.reference),
         )
         record = side.record(result, made)
         side.write(target, record)
         return record
+
+
+def _plain(errors: Image) -> Image:
+    """Return standard errors without what is known of the picture but its orientation: they are no photo."""
+    return Image(errors.pixels, meta=Meta(orientation=errors.meta.orientation))
 
 
 def make_folder(folder: Path) -> None:

@@ -100,4 +100,6 @@ METHOD = Method(
     weights="denoise",
     role=Role.DENOISE,
     offer=offer,
+    keeps_level=0.0015,
+    keeps_edges=1.25,
 )

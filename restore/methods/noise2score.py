@@ -207,5 +207,7 @@ METHOD = Method(
     load=load,
     weights="noise2score",
     role=Role.DENOISE,
+    keeps_level=0.002,
+    keeps_edges=1.25,
     paper="Kim and Ye, Noise2Score: Tweedie's approach to self-supervised image denoising without clean images (2021)",
 )

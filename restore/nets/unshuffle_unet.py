@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Self
 
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from restore.errors import WeightsError
+
+Injection = Callable[[int, Tensor], Tensor]
 
 
 class ResidualBlock(nn.Module):
@@ -111,13 +113,27 @@ class UnshuffleUNet(nn.Module):
             conditions = state["head.weight"].shape[1] - 4 * channels
             stages = ("enc1", "enc2", "middle", "dec2", "dec1")
             blocks = tuple(sum(key.startswith(f"{stage}.") for key in state) // 2 for stage in stages)
-            net = cls(channels, conditions, widths, blocks)  # type: ignore[arg-type]
-            net.load_state_dict(dict(state))
-        except (KeyError, RuntimeError, ValueError) as error:
+            with torch.device("meta"):  # shapes are compared before anything of their size is allocated
+                net = cls(channels, conditions, widths, blocks)  # type: ignore[arg-type]
+            net.load_state_dict({name: value.clone() for name, value in state.items()}, assign=True)
+        except (LookupError, RuntimeError, ValueError) as error:
             raise WeightsError(f"these weights are not of the {cls.__name__} architecture: {error}") from error
         return net
 
-    def forward(self, picture: Tensor, levels: Tensor | None = None) -> Tensor:
+    def encode(self, picture: Tensor, levels: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the features at 1/2, 1/4 and 1/8, after the middle."""
+        half = self.enc1(self.head(self._unshuffled(picture, levels)))
+        quarter = self.enc2(self.down1(half))
+        return half, quarter, self.middle(self.down2(quarter))
+
+    def _unshuffled(self, picture: Tensor, levels: Tensor | None) -> Tensor:
+        x = F.pixel_unshuffle(picture, 2)  # (B, 4C, H/2, W/2)
+        if levels is not None:
+            told = levels if levels.shape[-1] == 1 else F.avg_pool2d(levels, 2)
+            x = torch.cat([x, told.expand(len(x), -1, *x.shape[-2:]).to(x.dtype)], 1)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def forward(self, picture: Tensor, levels: Tensor | None = None, inject: Injection | None = None) -> Tensor:
         """Predict the noise.
 
         Parameters
@@ -126,23 +142,22 @@ class UnshuffleUNet(nn.Module):
             ``(B, channels, H, W)``, nominal 0...1, sides multiples of 8.
         levels
             ``(B, conditions, H, W)`` or ``(B, conditions, 1, 1)``: noise sigma in the picture's unit.
+        inject
+            Changes the features of the middle (at 1/8) and of the decoder at 1/4, given their scale (8, 4).
 
         Returns
         -------
         Tensor
             ``(B, channels, H, W)``: subtract it from the picture.
         """
-        x = F.pixel_unshuffle(picture, 2)  # (B, 4C, H/2, W/2)
-        if levels is not None:
-            told = levels if levels.shape[-1] == 1 else F.avg_pool2d(levels, 2)
-            x = torch.cat([x, told.expand(-1, -1, *x.shape[-2:]).to(x.dtype)], 1)
-        x = x.contiguous(memory_format=torch.channels_last)
-        half = self.enc1(self.head(x))  # 1/2
+        half = self.enc1(self.head(self._unshuffled(picture, levels)))  # 1/2
         quarter = self.enc2(self.down1(half))  # 1/4
-        up = self.up2(self.middle(self.down2(quarter)))  # from 1/8 to 1/4
+        up = self.middle(self.down2(quarter))  # 1/8
+        up = self.up2(up if inject is None else inject(8, up))
         up += quarter
         del quarter
-        up = self.up1(self.dec2(up))  # 1/2
+        up = self.dec2(up)
+        up = self.up1(up if inject is None else inject(4, up))  # 1/2
         up += half
         del half
         return F.pixel_shuffle(self.tail(self.dec1(up)), 2)

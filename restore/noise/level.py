@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.noise.record import Noise
+from restore.noise.shot import shot_and_read
 from restore.noise.spectra import RINGS, Spectra, features, measure
 from restore.picture import Floats, Image, RawImage
 
@@ -74,13 +75,19 @@ def _of_mosaic(raw: RawImage) -> Noise:
     if len(found) < len(sites):
         return Noise(0.0, (0.0,) * len(sites), confidence=0.0)
     fine = [s.power[0, :, 0][:, RINGS[-1] | RINGS[-2]].mean(1).astype(np.float64) for s in found]
-    all_power = float(np.mean([s.power[0].mean() for s in found]))
-    joint = found[0]._replace(
-        brightness=np.concatenate([s.brightness for s in found]), blocks=sum(s.blocks for s in found)
+    gain, read = shot_and_read(np.concatenate([s.brightness for s in found]), np.concatenate(fine))
+    means = [max(float(site.mean()), 0.0) for site in sites]
+    channels = np.sqrt([gain * mean + read * read for mean in means])
+    level = float((channels**2).mean())
+    share = level / max(float(np.mean([s.power[0].mean() for s in found])), 1e-20)
+    blocks = sum(s.blocks for s in found)
+    return Noise(
+        sigma=float(np.sqrt(level)),
+        channels=tuple(float(v) for v in channels),
+        gain=gain,
+        read=read,
+        confidence=0.999 * float(np.sqrt(min(share, 1.0)) * min(1.0, blocks / 256)),
     )
-    channels = np.array([f.mean() for f in fine])
-    level = float(channels.mean())
-    return _record(level, channels, joint, np.concatenate(fine), np.ones((8, 8)), level / max(all_power, 1e-20))
 
 
 def _sites(raw: RawImage) -> Iterator[Floats]:

@@ -70,7 +70,8 @@ scripts from other servers. Working files go when you close the tab, uploads and
 (unguessable) address of a file can fetch it.
 
 **Limits of this page.** {limits.max_pixels / 1e6:g} megapixels and {limits.max_bytes / 1e6:g} MB a file; the command
-has wider ones.
+has wider ones, and `restore ui --max-megapixels N --max-bytes N` sets these. Raw files and rare formats are decoded in
+a process of their own.
 
 **The recipe** beside every result says how it was made: methods, settings, checksums, versions. Give it back under
 *Advanced*, or to `restore run --recipe`, and the same picture is made again.

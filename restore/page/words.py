@@ -93,6 +93,23 @@ def step(made: Mapping[str, Any]) -> str:
     return f"{said}: {made['step']['reason']}" if made["step"]["reason"] else said
 
 
+def helped(evidence: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say whether a step helped: alarms first, then what else was looked at.
+
+    >>> helped([{"says": "no seam found", "is_alarm": False, "weight": "strong"}])
+    ['**Did it help?** Nothing speaks against it.', '- no seam found (strong evidence)']
+    """
+    if not evidence:
+        return []
+    ordered = sorted(evidence, key=lambda found: not found["is_alarm"])
+    alarms = sum(found["is_alarm"] for found in evidence)
+    verdict = f"{alarms} of {len(ordered)} checks say: look closely." if alarms else "Nothing speaks against it."
+    marked = [
+        ("⚠ " if found["is_alarm"] else "") + f"{found['says']} ({found['weight']} evidence)" for found in ordered
+    ]
+    return [f"**Did it help?** {verdict}", *(f"- {line}" for line in marked)]
+
+
 def report(record: Mapping[str, Any], seconds: float) -> str:
     """Say what a run did, from the side file of its result."""
     lines = []
@@ -100,6 +117,7 @@ def report(record: Mapping[str, Any], seconds: float) -> str:
         lines.append(f"**Noise found:** {noise(made['noise'])}")
         lines.append(f"**Done:** {step(made)} · {duration(made['seconds'])}")
         lines += [f"- {note}" for note in made["facts"].get("notes", ())]
+        lines += helped(made["evidence"])
     tiles = {str(made["tile"]) for made in record["reports"]}
     whole = "in one piece" if tiles <= {"None"} else "in tiles"
     precision = record["recipe"]["precision"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +50,13 @@ def steps_done(checkpoint: Path) -> int:
     return int(torch.load(checkpoint, weights_only=True)["steps"]) if checkpoint.exists() else 0
 
 
+def _optimiser(net: nn.Module, budget: Budget) -> torch.optim.Optimizer:
+    learnt = [p for p in net.parameters() if p.requires_grad]
+    if budget.optimiser == "muon":
+        return Muon(learnt, budget.rate, 1e-4)
+    return torch.optim.AdamW(learnt, lr=budget.rate, betas=(0.9, 0.99), weight_decay=1e-4)
+
+
 def _rate(budget: Budget, progress: Progress) -> float:
     done = min(1.0, progress.seconds / (60 * budget.minutes))
     return budget.rate * min(1.0, (progress.steps + 1) / budget.warmup) * (0.5 + 0.5 * math.cos(math.pi * done))
@@ -62,37 +69,39 @@ def fit(
     budget: Budget,
     checkpoint: Path,
     evaluate: Callable[[nn.Module], str] | None = None,
+    optimisers: Sequence[torch.optim.Optimizer] = (),
 ) -> tuple[dict[str, Tensor], Progress]:
     """Train ``net`` in place; return its averaged weights and how far it went.
 
     Resumes from ``checkpoint`` when it exists. ``evaluate`` gives a line for
     the log whenever a checkpoint is written, for the averaged weights.
+    ``optimisers`` take the place of the budget's one; a ``factor`` in their
+    parameter groups multiplies the learning rate.
     """
     net.to(budget.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimiser: torch.optim.Optimizer = (
-        Muon(net.parameters(), budget.rate, 1e-4)
-        if budget.optimiser == "muon"
-        else torch.optim.AdamW(net.parameters(), lr=budget.rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    )
+    steppers = list(optimisers) or [_optimiser(net, budget)]
     average = {k: v.detach().float().clone() for k, v in net.state_dict().items()}
     progress = Progress()
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=budget.device, weights_only=True)
         net.load_state_dict(saved["net"])
-        optimiser.load_state_dict(saved["optimiser"])
+        kept = saved["optimiser"]
+        for stepper, state in zip(steppers, kept if isinstance(kept, list) else [kept], strict=True):
+            stepper.load_state_dict(state)
         average = saved["average"]
         progress = Progress(saved["steps"], saved["seconds"])
     running, last_save, last = 0.0, time.monotonic(), time.monotonic()
     while progress.seconds < 60 * budget.minutes:
         batch = next(batches)
-        for group in optimiser.param_groups:
-            group["lr"] = _rate(budget, progress)
+        for group in (group for stepper in steppers for group in stepper.param_groups):
+            group["lr"] = _rate(budget, progress) * group.get("factor", 1.0)
         with torch.autocast(budget.device.split(":")[0], torch.bfloat16, enabled=budget.is_half):
             value = loss(net, batch)
-        optimiser.zero_grad(set_to_none=True)
+        net.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(net.parameters(), budget.clip)
-        optimiser.step()
+        for stepper in steppers:
+            stepper.step()
         decay = min(budget.average, (1 + progress.steps) / (10 + progress.steps))
         with torch.no_grad():
             for key, tensor in net.state_dict().items():
@@ -104,7 +113,7 @@ def fit(
             left = max(0.0, 60 * budget.minutes - progress.seconds)
             _log(f"step {progress.steps}  loss {running:.5f}  {progress.seconds / 60:.1f} min, {left / 60:.1f} to go")
         if now - last_save > budget.save_every_s or progress.seconds >= 60 * budget.minutes:
-            _save(checkpoint, net, optimiser, average, progress)
+            _save(checkpoint, net, steppers, average, progress)
             if evaluate is not None:
                 _log(f"step {progress.steps}  {_evaluate_average(net, average, evaluate)}")
             last_save = last = time.monotonic()
@@ -125,13 +134,13 @@ def _evaluate_average(net: nn.Module, average: dict[str, Tensor], evaluate: Call
 def _save(
     path: Path,
     net: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    steppers: Sequence[torch.optim.Optimizer],
     average: dict[str, Tensor],
     progress: Progress,
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "average": average}
+    state = {"net": net.state_dict(), "optimiser": [s.state_dict() for s in steppers], "average": average}
     torch.save(state | {"steps": progress.steps, "seconds": progress.seconds}, part)
     part.replace(path)
 

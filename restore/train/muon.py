@@ -52,7 +52,7 @@ class Muon(torch.optim.AdamW):
             state = self.state[kernel]
             if not state:
                 state["momentum"] = torch.zeros_like(flat)
-                state["step"] = torch.zeros(())  # AdamW looks for it when a saved state is loaded
+                state["step"] = torch.zeros(())  # AdamW looks for it when a run is resumed
             state["momentum"].lerp_(flat, 1 - kernels["momentum"])
             ahead = flat.lerp(state["momentum"], kernels["momentum"])
             size = 0.2 * max(flat.shape) ** 0.5

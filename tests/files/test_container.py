@@ -9,7 +9,9 @@ import struct
 import subprocess
 import sys
 import textwrap
+import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,7 +50,8 @@ def test_what_needs_an_optional_package_says_which(tmp_path):
     sys.modules["imagecodecs"] = sys.modules["pillow_heif"] = None
     from pathlib import Path
     from restore.errors import UnsupportedError
-    from restore.files import read
+    from restore.files import isolated, read
+    isolated.enter()
     for name, extra in (("a.tif", "jxl"), ("a.jxl", "jxl"), ("a.heic", "heif")):
         try:
             read(Path(sys.argv[1]) / name)
@@ -79,6 +82,8 @@ def test_unusable_paths_are_named_with_what_to_do(tmp_path):
     (tmp_path / "a.gif").write_bytes(b"GIF89a" + bytes(40))
     (tmp_path / "zero.png").write_bytes(png(0, 5, 8, 2, b""))
     (tmp_path / "film.mp4").write_bytes(b"\0\0\0\x18ftypisom\0\0\0\0mp42isom" + bytes(40))
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(1 << 26))
     os.mkfifo(tmp_path / "pipe.png")
     cases = {
         "empty.jpg": (ReadError, "empty"),
@@ -90,6 +95,7 @@ def test_unusable_paths_are_named_with_what_to_do(tmp_path):
         "zero.png": (ReadError, "no pixels"),
         "a.gif": (UnsupportedError, "GIF"),
         "film.mp4": (UnsupportedError, "not a still picture"),
+        "bomb.zip": (UnsupportedError, "archives are never unpacked here"),
     }
     for name, (error, text) in cases.items():
         for door in (read, kind):
@@ -118,7 +124,7 @@ def test_an_unreadable_file_is_named(tmp_path):
 BOMB = 30_000
 
 
-def bombs() -> dict[str, bytes]:
+def bombs(folder: Path) -> dict[str, bytes]:
     """Small files whose headers promise 900 megapixels."""
     packed = zlib.compress(bytes(1 << 20))
     header = struct.pack(">IIBBBBB", BOMB, BOMB, 8, 2, 0, 0, 0)
@@ -140,14 +146,46 @@ def bombs() -> dict[str, bytes]:
         "bmp": struct.pack("<2sIIIIiiHHIIiiII", b"BM", 100, 0, 54, 40, BOMB, BOMB, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(60),
         "tiff": tiff,
         "jxl": b"\xff\x0a" + size.to_bytes(8, "little") + bytes(40),
+        "dng": _sensor_bomb(how),
+        "lzw": how.header(108) + bytes(100) + ifd.pack(tags | {259: ifd.make(ifd.LONG, 5)}, how, 108),
+        "avif": _stretched(folder / "small.avif"),
+        "heic": _stretched(folder / "small.heic"),
     }
+
+
+def _sensor_bomb(how: ifd.Layout) -> bytes:
+    numbers = {254: 0, 256: BOMB, 257: BOMB, 258: 16, 259: 1, 262: 32803, 273: 8, 277: 1, 278: BOMB, 279: 1_800_000_000}
+    tags: ifd.Tree = {tag: ifd.make(ifd.LONG, value) for tag, value in numbers.items()}
+    tags |= {271: ifd.ascii_text("Maker"), 272: ifd.ascii_text("Maker 1"), 33421: ifd.make(ifd.SHORT, 2, 2)}
+    tags |= {33422: ifd.make(ifd.BYTE, 0, 1, 1, 2), ifd.DNG_VERSION: ifd.make(ifd.BYTE, 1, 4, 0, 0)}
+    return how.header(108) + bytes(100) + ifd.pack(tags, how, 108) + bytes(1000)
+
+
+def _stretched(path: Path) -> bytes:
+    """Let the size of a picture in an ISO media file lie."""
+    if path.suffix == ".heic":
+        heic(path)
+    else:
+        write(path, picture(256, 3, has_alpha=False))
+    body = path.read_bytes()
+    path.unlink()
+    at = body.index(b"ispe") + 8
+    return body[:at] + struct.pack(">II", BOMB, BOMB) + body[at + 8 :]
 
 
 @needs_peak
 def test_a_bomb_is_refused_from_its_header(tmp_path):
-    for name, body in bombs().items():
+    for name, body in bombs(tmp_path).items():
         (tmp_path / name).write_bytes(body)
     code = """
+    from restore.files import isolated
+    def worker():
+        return f"/proc/{isolated._POOL._idle[-1]._process.pid}/status"
+    def far():
+        return int(re.search(r"VmHWM:\\s+(\\d+)", Path(worker()).read_text())[1]) / 1024
+    with isolated._POOL.worker():
+        pass
+    begin, number = far(), worker()
     for path in sorted(Path(sys.argv[1]).iterdir()):
         try:
             read(path)
@@ -155,9 +193,48 @@ def test_a_bomb_is_refused_from_its_header(tmp_path):
             assert "900 megapixels" in str(error), error
         else:
             raise SystemExit(f"{path} was read")
+    assert worker() == number
+    print(peak() - start, far() - begin)
+    """
+    assert max(peaks(code, tmp_path)) < 100
+
+
+@needs_peak
+def test_data_that_unpack_to_more_than_the_picture_are_not_held(tmp_path):
+    packed, how = zlib.compress(bytes(1 << 28), 9), ifd.Layout()
+    numbers = {256: 100, 257: 100, 259: 8, 262: 2, 273: 5000, 277: 3, 278: 100, 279: len(packed)}
+    tags: ifd.Tree = {tag: ifd.make(ifd.LONG, value) for tag, value in numbers.items()}
+    tags[258] = ifd.make(ifd.SHORT, 8, 8, 8)
+    (tmp_path / "a.tif").write_bytes((how.header(8) + ifd.pack(tags, how, 8)).ljust(5000, b"\0") + packed)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 100, 100, 8, 2, 0, 0, 0))
+    profile = chunk(b"iCCP", b"x\0\0" + packed)
+    body = header + profile + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    code = """
+    from restore.errors import ReadError
+    for name in ("a.tif", "a.png"):
+        try:
+            read(Path(sys.argv[1]) / name)
+        except ReadError as error:
+            assert name in str(error), error
     print(peak() - start)
     """
-    assert peaks(code, tmp_path)[0] < 100
+    for without in ("", "sys.modules['imagecodecs'] = None"):
+        assert peaks(without + textwrap.dedent(code), tmp_path)[0] < 100
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])
+def test_a_jpeg_whose_data_end_early_is_refused_though_its_end_mark_is_there(tmp_path, options):
+    samples = np.rint(np.tile(picture(256, 3, has_alpha=False).pixels, (4, 4, 1)) * 255).astype(np.uint8)
+    body = io.BytesIO()
+    Pillow.fromarray(samples).save(body, "JPEG", **options)
+    whole = body.getvalue()
+    (tmp_path / "a.jpg").write_bytes(whole)
+    assert read(tmp_path / "a.jpg").size == samples.shape[:2]
+    for share in (0.3, 0.6, 0.9):
+        (tmp_path / "a.jpg").write_bytes(whole[: int(len(whole) * share)] + b"\xff\xd9")
+        with pytest.raises(ReadError, match=r"truncated or damaged JPEG \(premature end"):
+            read(tmp_path / "a.jpg")
 
 
 def test_limits_are_the_callers_and_not_the_decoders(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from restore.colour import srgb_to_linear
 from restore.errors import WriteError
-from restore.files import ifd
+from restore.files import ifd, write
 from restore.files.dng import PREVIEW_SIDE, write_dng, write_linear_dng
 from restore.files.levels import SensorRecord, scaled, sensor_values
 from restore.files.metadata import exif_tree
@@ -175,6 +175,24 @@ def test_a_changed_mosaic_keeps_border_and_saturation_and_is_rounded(tmp_path):
     assert raw_ifd(tmp_path / "a.dng")[50935] == ifd.rational(1.0)
 
 
+@pytest.mark.parametrize("pairs", [((1e-4, 2e-6),), ((1e-4, 2e-6), (2e-4, 3e-6), (4e-4, 5e-6))])
+def test_noise_profile_is_read_kept_and_made_anew_when_a_pixel_changes(pairs, tmp_path):
+    raw = synthetic(PHASES[0], (40, 40), (0, 0, 0, 0))
+    record = raw.meta.extra["sensor"]
+    profile = ifd.make(ifd.DOUBLE, *(value for pair in pairs for value in pair))
+    extra = {"sensor": replace(record, raw_tags={ifd.DNG_VERSION: ifd.make(ifd.BYTE, 1, 4, 0, 0), 51041: profile})}
+    raw = replace(raw, meta=replace(raw.meta, extra=extra))
+    write_dng(tmp_path / "same.dng", raw)
+    assert 50935 not in raw_ifd(tmp_path / "same.dng")
+    assert read_raw(tmp_path / "same.dng").meta.extra["noise_profile"] == pairs
+    darker = replace(raw, mosaic=raw.mosaic * np.float32(0.5))
+    write_dng(tmp_path / "unknown.dng", darker)
+    assert "noise_profile" not in read_raw(tmp_path / "unknown.dng").meta.extra
+    known = replace(darker, meta=replace(raw.meta, extra={**extra, "noise_left": (5e-5, 1e-7)}))
+    write_dng(tmp_path / "known.dng", known)
+    assert read_raw(tmp_path / "known.dng").meta.extra["noise_profile"] == ((5e-5, 1e-7),)
+
+
 def raw_ifd(path):
     return [*ifd.directories(path.read_bytes())][-1]
 
@@ -293,3 +311,11 @@ def test_a_picture_as_linear_dng_reads_back(channels, tmp_path):
     assert (again.meta.orientation, again.meta.iso) == (8, 400)
     assert again.pixels.shape == pixels.shape
     np.testing.assert_allclose(srgb_to_linear(again.pixels), srgb_to_linear(pixels), atol=4 / 65535)
+
+
+def test_a_dng_has_16_bits(tmp_path):
+    raw = synthetic(PHASES[0], (30, 40), (0, 0, 0, 0))
+    with pytest.raises(WriteError, match="dng cannot be written with 8 bits; choose 16"):
+        write(tmp_path / "a.dng", raw, bits=8)
+    assert not [*tmp_path.iterdir()]
+    assert write(tmp_path / "a.dng", raw, bits=16).exists()

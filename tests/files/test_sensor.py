@@ -147,7 +147,7 @@ def test_damaged_headers_give_a_picture_or_a_typed_error(tmp_path, seed):
         hurt[places] = rng.integers(0, 256, len(places))
         path.write_bytes(hurt.tobytes())
         with contextlib.suppress(FileError):
-            assert isinstance(read_raw(path, max_pixels=10_000_000), RawImage | Image)
+            assert isinstance(read_raw(path, Limits(max_pixels=10_000_000)), RawImage | Image)
 
 
 def test_missing_empty_and_foreign_files(tmp_path):
@@ -173,7 +173,7 @@ def test_a_name_that_is_not_text_is_a_typed_error(tmp_path):
 
 def test_too_many_pixels_are_refused_before_decoding():
     with pytest.raises(TooLargeError, match="1888 x 1182 is 2 megapixels, the limit is 1"):
-        read_raw(shared("raw/canon_bayer14_ob_colorchart.dng"), max_pixels=1_000_000)
+        read_raw(shared("raw/canon_bayer14_ob_colorchart.dng"), Limits(max_pixels=1_000_000))
     with pytest.raises(TooLargeError, match="the limit is 1"):
         read(shared("raw/canon_bayer14_ob_colorchart.dng"), limits=Limits(max_pixels=1_000_000))
 

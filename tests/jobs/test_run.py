@@ -181,10 +181,10 @@ def test_resume_sweeps_what_a_killed_run_left(pictures: Path, tmp_path: Path) ->
 def test_a_bug_in_one_file_shows_its_traceback_and_spares_the_others(
     pictures: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    def buggy(picture, recipe, runtime):
+    def buggy(picture, recipe, runtime, **more):
         if picture.meta.source.name == "a.png":
             raise ZeroDivisionError("a bug")
-        return pipeline_run(picture, recipe, runtime)
+        return pipeline_run(picture, recipe, runtime, **more)
 
     pipeline_run = pipeline.run
     monkeypatch.setattr(pipeline, "run", buggy)

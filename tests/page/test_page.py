@@ -76,7 +76,9 @@ def test_every_event_has_a_name_and_every_parameter_too(client: Client) -> None:
     api = client.view_api(return_format="dict")
     assert isinstance(api, dict)
     assert not api["unnamed_endpoints"]
-    assert {"/restore", "/restore_all", "/compare", "/look", "/stop", "/stop_all"} <= set(api["named_endpoints"])
+    assert {"/restore", "/restore_all", "/compare", "/look", "/stop", "/stop_all", "/calibrate"} <= set(
+        api["named_endpoints"]
+    )
     fields = api["named_endpoints"]["/restore"]["parameters"]
     assert not [field for field in fields if re.match(r"param_\d", field["parameter_name"])]
     config = httpx.get(client.src + "config").json()

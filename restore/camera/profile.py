@@ -1,0 +1,300 @@
+"""The noise profile of a camera: what is known about its noise at each ISO, and the dark shading of one body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.camera.converter import Converter
+from restore.camera.proxy import Proxy
+from restore.errors import ArrayError
+from restore.picture import Floats, RawImage
+
+Table = tuple[tuple[float, ...], ...]
+_LEAST = 1e-6
+"""Sigmas are interpolated as logarithms; 0 counts as this."""
+
+
+@dataclass(frozen=True)
+class IsoNoise:
+    """The noise of a camera at one ISO; everything in DN of its raw files.
+
+    Parameters
+    ----------
+    iso
+        ISO speed.
+    K
+        DN per photo-electron: the shot noise of a signal ``x`` above black is ``K Poisson(x / K)``.
+    K_source, K_error
+        Where K comes from, in words, and its relative standard error.
+    sigma_px
+        Standard deviation of the pixel noise before the converter rounds.
+    tukey_lambda, tukey_sigma
+        Shape and scale of the Tukey-lambda distribution nearest to the pixel noise.
+    sigma_row, sigma_col
+        Standard deviations of the offsets of whole sensor rows and columns, new in every frame.
+    sigma_bias
+        Standard deviation of the offset of whole frames.
+    black_error
+        Mean of dark frames minus the black level, for each site of the pattern row by row, at exposure 0.
+    drift
+        Growth of the black level in DN per second of exposure.
+    temporal
+        Standard deviation of a pixel over frames as measured, with all of the above and rounding.
+    fixed
+        Standard deviation of the dark shading over pixels, bad ones left out.
+    exposure_s
+        Shortest and longest exposure of the dark frames.
+    frames
+        Dark frames it was measured on; 0 for an interpolated or assumed one.
+    kld
+        Divergence of the proxy from dark frames kept apart, in nats; None where that was not measured.
+    """
+
+    iso: float
+    K: float
+    sigma_px: float
+    K_source: str = ""
+    K_error: float = 0.0
+    tukey_lambda: float = 0.14
+    tukey_sigma: float = 0.0
+    sigma_row: float = 0.0
+    sigma_col: float = 0.0
+    sigma_bias: float = 0.0
+    black_error: tuple[float, ...] = (0.0,)
+    drift: float = 0.0
+    temporal: float = 0.0
+    fixed: float = 0.0
+    exposure_s: tuple[float, float] = (0.0, 0.0)
+    frames: int = 0
+    kld: float | None = None
+
+    @property
+    def sigma_read(self) -> float:
+        """Standard deviation of all noise that does not depend on light, rounding included.
+
+        >>> round(IsoNoise(100, K=0.1, sigma_px=1.0, sigma_row=0.2).sigma_read, 3)
+        1.06
+        """
+        return float(np.sqrt(self.sigma_px**2 + self.sigma_row**2 + self.sigma_col**2 + 1 / 12))
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """ISO speeds, ascending, that share one analog gain path, and their proxy where one was trained."""
+
+    isos: tuple[float, ...]
+    proxy: Proxy | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """Fixed pattern of one body: ``k iso / 1000 + b`` in DN for each branch, without the black error.
+
+    Parameters
+    ----------
+    k, b
+        float16 ``(branches, H, W)``.
+    bad
+        int32 ``(n, 2)``, row and column of pixels that are hot, dead or stuck.
+    """
+
+    k: NDArray[np.float16]
+    b: NDArray[np.float16]
+    bad: NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """What is known about the noise of a camera.
+
+    Parameters
+    ----------
+    maker, model
+        As in EXIF.
+    body
+        Hash of the body's serial number; empty when unknown.
+    bits
+        Bits a sample.
+    cfa, black, white
+        As in `RawImage`; a grey sensor has ``cfa = ((1,),)``.
+    isos
+        Measured ISO speeds, ascending.
+    branches
+        Gain branches, ascending, which share out ``isos``.
+    maps
+        Of the body; None in a profile of the model.
+    converter
+        Unequal steps of the converter around black; None for equal ones.
+    notes
+        What to know about the calibration, in plain words.
+    """
+
+    maker: str
+    model: str
+    bits: int
+    cfa: tuple[tuple[int, ...], ...]
+    black: Table
+    white: float
+    isos: tuple[IsoNoise, ...]
+    branches: tuple[Branch, ...]
+    body: str = ""
+    maps: Maps | None = None
+    converter: Converter | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        shared = [iso for branch in self.branches for iso in branch.isos]
+        if not self.isos or shared != [noise.iso for noise in self.isos]:
+            raise ArrayError("the branches of a profile must share out its ISO speeds in ascending order")
+
+    @property
+    def camera(self) -> str:
+        """``"maker model"``, the maker once."""
+        first = self.maker.split(" ")[0]
+        return (self.model if first and self.model.startswith(first) else f"{self.maker} {self.model}").strip()
+
+    def branch_of(self, iso: float) -> int:
+        """Index of the branch whose ISO range holds ``iso`` or is nearest to it in stops."""
+        ends = np.log([(branch.isos[0], branch.isos[-1]) for branch in self.branches])
+        outside = np.maximum(np.maximum(ends[:, 0] - np.log(iso), np.log(iso) - ends[:, 1]), 0)
+        return int(outside.argmin())
+
+    def at(self, iso: float) -> IsoNoise:
+        """Return the noise at any ISO: as measured, or interpolated in log ISO within its branch.
+
+        The pixel sigma is interpolated by a local cubic in log-log, which follows both a power law and read
+        noise of two sources to about a percent. Beyond the measured range K goes with ISO, and sigmas go on
+        along the nearest two.
+        """
+        _check_iso(iso)
+        chosen = self.branches[self.branch_of(iso)].isos
+        known = [noise for noise in self.isos if noise.iso in chosen]
+        for noise in known:
+            if noise.iso == iso:
+                return noise
+        stops = np.log([noise.iso for noise in known])
+        at = float(np.log(iso))
+        inside = float(np.clip(at, stops[0], stops[-1]))
+
+        def linear(name: str) -> float:
+            return float(np.interp(inside, stops, [getattr(noise, name) for noise in known]))
+
+        def power(name: str, points: int = 2) -> float:
+            values = np.log([max(getattr(noise, name), _LEAST) for noise in known])
+            return float(np.exp(_local(at, stops, values, points)))
+
+        nearest = known[int(np.abs(stops - at).argmin())]
+        errors = np.array([noise.black_error for noise in known])
+        gain = np.exp(np.interp(inside, stops, np.log([noise.K for noise in known])) + at - inside)
+        return replace(
+            nearest,
+            iso=float(iso),
+            K=float(gain),
+            sigma_px=power("sigma_px", 4),
+            tukey_lambda=linear("tukey_lambda"),
+            tukey_sigma=power("tukey_sigma", 4),
+            sigma_row=power("sigma_row"),
+            sigma_col=power("sigma_col"),
+            sigma_bias=power("sigma_bias"),
+            black_error=tuple(float(np.interp(inside, stops, site)) for site in errors.T),
+            drift=linear("drift"),
+            temporal=power("temporal", 4),
+            fixed=power("fixed"),
+            frames=0,
+            kld=None,
+        )
+
+    def black_error(self, iso: float, size: tuple[int, int], exposure_s: float = 0.0) -> Floats:
+        """Return what the black level is off by at each pixel of ``size`` ``(H, W)``, in DN."""
+        noise, rows, columns = self.at(iso), len(self.cfa), len(self.cfa[0])
+        sites = np.reshape(np.array(noise.black_error, np.float32), (rows, columns))
+        repeats = -(-size[0] // rows), -(-size[1] // columns)
+        return np.tile(sites + np.float32(noise.drift * exposure_s), repeats)[: size[0], : size[1]]
+
+    def dark_shading(self, iso: float, exposure_s: float = 0.0) -> Floats:
+        """Return what to subtract from a mosaic of this body at ``iso``: ``(H, W)``, DN, black error included.
+
+        Raises
+        ------
+        ArrayError
+            The profile has no maps.
+        """
+        if self.maps is None:
+            raise ArrayError("this profile is of the camera model alone; calibrate with dark frames of this body")
+        _check_iso(iso)
+        index = self.branch_of(iso)
+        isos = self.branches[index].isos
+        within = np.float32(np.clip(iso, isos[0], isos[-1]) / 1000)
+        k, b = (maps[index].astype(np.float32) for maps in (self.maps.k, self.maps.b))
+        size = (k.shape[0], k.shape[1])
+        return np.asarray(k * within + b + self.black_error(iso, size, exposure_s), np.float32)
+
+    def misfit(self, raw: RawImage) -> str:
+        """Say why the profile does not belong to a raw picture; an empty text when it does."""
+        if raw.meta.camera and self.camera and raw.meta.camera.lower() != self.camera.lower():
+            return f"the noise profile is of a {self.camera}, the picture of a {raw.meta.camera}"
+        if len(raw.cfa) != len(self.cfa):
+            return f"the noise profile is of a sensor with a {len(self.cfa)}-pixel pattern, not {len(raw.cfa)}"
+        span, own = raw.white - np.mean(raw.black), self.white - np.mean(self.black)
+        if abs(span / own - 1) > 0.02:
+            return (
+                f"the noise profile is for a white level of {self.white:g} ({self.bits} bits), the picture has"
+                f" {raw.white:g}: another raw mode of the camera"
+            )
+        if self.maps is not None and self.maps.k.shape[1:] != raw.size:
+            height, width = self.maps.k.shape[1:]
+            return f"the dark-shading maps are {height}x{width}, the picture is {raw.size[0]}x{raw.size[1]} pixels"
+        if self.maps is not None and self.cfa != raw.cfa:
+            return f"the noise profile is for the pattern {self.cfa}, the picture has {raw.cfa}"
+        return ""
+
+    def model_only(self) -> Self:
+        """Return the part that holds for every body of this model: no maps, no serial number."""
+        return replace(self, maps=None, body="")
+
+    def save(self, path: Path | str) -> Path:
+        """Write the profile to one file; return its path."""
+        from restore.camera import profile_file
+
+        return profile_file.save(self, Path(path))
+
+    @staticmethod
+    def load(path: Path | str) -> Profile:
+        """Read a profile.
+
+        Raises
+        ------
+        ReadError
+            The file is missing, damaged, or not a noise profile.
+        """
+        from restore.camera import profile_file
+
+        return profile_file.load(Path(path))
+
+
+def _check_iso(iso: float) -> None:
+    if not (np.isfinite(iso) and iso > 0):
+        raise ArrayError(f"ISO speed {iso} is not a positive number")
+
+
+def _local(at: float, xs: NDArray[np.float64], ys: NDArray[np.float64], points: int) -> float:
+    """Interpolate by the polynomial through the nearest points; go on along the last two outside.
+
+    >>> xs = np.array([0.0, 1.0, 3.0, 4.0])
+    >>> round(_local(2.0, xs, xs**3, 4), 9), _local(5.0, xs, 2 * xs, 4), _local(2.0, xs[:1], xs[:1], 4)
+    (8.0, 10.0, 0.0)
+    """
+    if len(xs) == 1:
+        return float(ys[0])
+    is_inside = xs[0] <= at <= xs[-1]
+    count = min(points if is_inside else 2, len(xs))
+    right = int(np.clip(np.searchsorted(xs, at), 1, len(xs) - 1))
+    start = int(np.clip(right - count // 2, 0, len(xs) - count))
+    x, y = xs[start : start + count], ys[start : start + count]
+    weights = [np.prod([(at - other) / (mine - other) for other in x if other != mine]) for mine in x]
+    return float(np.dot(weights, y))

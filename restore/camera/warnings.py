@@ -1,0 +1,96 @@
+"""What speaks against a calibration: reasons to refuse it, and notes in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from restore.camera.gain import Gain
+from restore.camera.stack import StackNoise
+from restore.errors import ArrayError
+
+GOOD_COUNT = 10
+_CLIPPED, _NEIGHBOURS, _LONG_S = 0.2, 0.02, 0.1
+
+
+def refuse_light(stack: StackNoise, span: float, name: str) -> None:
+    """Refuse a stack that saw light.
+
+    Raises
+    ------
+    ArrayError
+        The mean is far above black, or brightness varies over the frame by far more than the noise.
+    """
+    level = float(np.mean(stack.black_error))
+    if level > 0.01 * span and level > 3 * stack.temporal:
+        raise ArrayError(
+            f"{name} and the other dark frames of ISO {stack.iso:g} are {level:.0f} DN above black on average: light"
+            " came in, or these are not dark frames; put the cap on, cover the viewfinder and shoot again"
+        )
+    rows, columns = (max(1, side // 64) for side in stack.shading.shape)
+    field = np.where(stack.bad, 0, stack.shading).astype(np.float32)
+    coarse = cv2.resize(field, (min(columns, 16), min(rows, 16)), interpolation=cv2.INTER_AREA)
+    if np.ptp(coarse) > max(10 * stack.sigma_px, 8.0):
+        raise ArrayError(
+            f"{name} and the other dark frames of ISO {stack.iso:g} are brighter by {np.ptp(coarse):.0f} DN in one part"
+            f" than in another, with noise of {stack.sigma_px:.1f} DN: light leaks in; shoot them in the dark"
+        )
+
+
+def refuse_wrong_isos(stacks: Sequence[StackNoise], branches: Sequence[Sequence[float]]) -> None:
+    """Refuse ISO tags under which the noise goes down more than once.
+
+    Raises
+    ------
+    ArrayError
+        It does: a camera switches its analog gain once.
+    """
+    if len(branches) > 2:
+        listed = ", ".join(f"{stack.sigma_px:.2f} at ISO {stack.iso:g}" for stack in stacks)
+        raise ArrayError(
+            f"the noise should grow with ISO, or fall once where the camera switches its gain, but it is {listed} DN;"
+            " some ISO tags are wrong, or frames of several settings were mixed"
+        )
+
+
+def notes(stacks: Sequence[StackNoise], gains: Sequence[Gain], branches: Sequence[Sequence[float]]) -> tuple[str, ...]:
+    """Say in plain words what a user should know or do better."""
+    found = [note for stack, gain in zip(stacks, gains, strict=True) for note in _of_one(stack, gain)]
+    sources = {gain.source for gain in gains if gain.error > 0.02}
+    found += [
+        f"K, the gain, comes from {source}; shoot pairs of flat frames to measure it" for source in sorted(sources)
+    ]
+    for before, after in zip(branches, branches[1:], strict=False):
+        found.append(
+            f"the noise falls from ISO {before[-1]:g} to ISO {after[0]:g}: taken for a switch of the camera's gain;"
+            " if it has none, the ISO tags are wrong"
+        )
+    return tuple(found)
+
+
+def _of_one(stack: StackNoise, gain: Gain) -> list[str]:
+    at, found = f"ISO {stack.iso:g}", []
+    if stack.frames < GOOD_COUNT:
+        found.append(f"need more frames at {at}: {stack.frames} were used to learn, {GOOD_COUNT} or more are good")
+    if stack.sigma_px < 1:
+        found.append(
+            f"the noise at {at} is {stack.sigma_px:.2f} DN, less than one step of the converter: the shape of its"
+            " distribution cannot be seen"
+        )
+    if stack.clipped > _CLIPPED:
+        found.append(
+            f"{stack.clipped:.0%} of the pixels at {at} lie on the lowest value: the camera cuts noise off below black,"
+            " and the profile is too small"
+        )
+    if abs(stack.neighbours) > _NEIGHBOURS:
+        found.append(
+            f"neighbouring pixels at {at} have correlated noise ({stack.neighbours:+.3f}): the camera treats its raw"
+            " files, which independent noise cannot copy"
+        )
+    if stack.exposure_s[1] > _LONG_S:
+        found.append(
+            f"dark frames at {at} are up to {stack.exposure_s[1]:g} s long; for normal use shoot 1/10 s or less"
+        )
+    return found

@@ -1,0 +1,222 @@
+"""Calibrate a camera from files: read what they are, group them, learn the profile, write it and its report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from restore import files
+from restore.camera import gain as gains
+from restore.camera.profile import Profile
+from restore.camera.stack import Frame
+from restore.errors import FileError, ReadError, UnsupportedError
+from restore.files import ifd
+from restore.files.folder import find
+from restore.files.metadata import exif_tree
+from restore.picture import Floats, Image, Picture, RawImage
+
+if TYPE_CHECKING:
+    from restore.camera.calibration import Plan
+
+_BODY_SERIAL, _DNG_SERIAL, _NOISE_PROFILE = 42033, 50735, 51041
+GREY = ((1,),)
+
+
+@dataclass(frozen=True)
+class Headerless:
+    """What grey frames (16-bit PNG or TIFF of industrial cameras) do not say themselves.
+
+    Parameters
+    ----------
+    iso
+        Their ISO speed, or the gain setting in any unit; None refuses such frames.
+    bits
+        Bits of the converter; None takes the fewest that hold all frames' values, 8 at least.
+    """
+
+    iso: float | None = None
+    bits: int | None = None
+
+
+@dataclass(frozen=True)
+class _About:
+    """What the files say beside their pixels: camera, hash of its serial number, the NoiseProfile tag of each ISO."""
+
+    camera: str
+    body: str
+    noise_scales: dict[float, float]
+
+
+def calibrate(
+    darks: Sequence[Path | str],
+    *,
+    flats: Sequence[Path | str] = (),
+    out: Path | str | None = None,
+    report_to: Path | str | None = None,
+    iso: float | None = None,
+    bits: int | None = None,
+    darktable: Path | str | None = None,
+    plan: Plan | None = None,
+    progress: Callable[[float, str], None] = lambda share, text: None,
+) -> Profile:
+    """Learn the noise profile of a camera from dark frames.
+
+    Parameters
+    ----------
+    darks
+        Raw files shot with the cap on, or folders of them: ten or more for each ISO, at 1/10 s or less.
+    flats
+        Pairs of raw files of an evenly lit surface at several brightnesses, to measure the gain K.
+    out
+        Where to write the profile, as ``CAMERA.noise``.
+    report_to
+        Folder for plots and a table.
+    iso, bits
+        For grey frames without a header; see `Headerless`.
+    darktable
+        A ``noiseprofiles.json`` of darktable, to take K from when there are no flats.
+    plan
+        Effort and seed; see `restore.camera.calibration.Plan`.
+    progress
+        Called with the share done and what is being done; what it raises ends the calibration.
+
+    Returns
+    -------
+    Profile
+        With the maps of this body; ``profile.model_only()`` is what may be shared.
+
+    Raises
+    ------
+    FileError
+        A file cannot be read, or is no raw file.
+    ArrayError
+        The frames do not belong together, are too few, saw light, or have wrong ISO tags.
+    """
+    from restore.camera import calibration, evidence, report
+
+    plan = plan or calibration.Plan()
+    dark_frames, flat_frames, about = frames_of(darks, flats, Headerless(iso, bits))
+    table = None if darktable is None else Path(darktable)
+
+    def gain_of(speed: float, span: float) -> gains.Gain:
+        return _gain(about, speed, span, table)
+
+    profile = calibration.calibrate(
+        dark_frames,
+        flat_frames,
+        gain_of,
+        plan,
+        body=about.body,
+        report=lambda share, text: progress(0.9 * share, text),
+    )
+    rng = np.random.default_rng(plan.seed)
+    found = []
+    for speed, group in calibration.grouped(dark_frames).items():
+        _, held_out = calibration.split_held_out(group, plan.held_out)
+        if held_out:
+            progress(0.9, f"checking against {len(held_out)} held-out frames of ISO {speed:g}")
+            found.append(evidence.compare(profile, speed, held_out, rng))
+    profile = evidence.with_divergence(profile, found)
+    if out is not None:
+        profile.save(out)
+    if report_to is not None:
+        progress(0.97, "drawing the report")
+        report.write(profile, found, Path(report_to))
+    progress(1.0, "done")
+    return profile
+
+
+def frames_of(
+    darks: Sequence[Path | str], flats: Sequence[Path | str], headerless: Headerless
+) -> tuple[list[Frame], list[Frame], _About]:
+    """List the frames of files and folders with ISO and exposure; they are loaded later, one at a time.
+
+    Raises
+    ------
+    ReadError
+        There are none, or one says no ISO.
+    UnsupportedError
+        One is no sensor data: a JPEG, a developed picture.
+    """
+    paths = [
+        [found.path for found in find([Path(path) for path in group], is_recursive=True)] for group in (darks, flats)
+    ]
+    if not paths[0]:
+        raise ReadError(Path(darks[0]) if darks else Path(), "no dark frames here; give raw files or folders of them")
+    first = files.read(paths[0][0])
+    white = _white(paths[0] + paths[1], headerless) if isinstance(first, Image) else 0.0
+    scales: dict[float, float] = {}
+    made = [[_frame(path, headerless, white, scales) for path in group] for group in paths]
+    return made[0], made[1], _About(first.meta.camera or "", _body(first), scales)
+
+
+def _frame(path: Path, headerless: Headerless, white: float, scales: dict[float, float]) -> Frame:
+    """Return one frame, to be loaded later; its NoiseProfile tag goes into ``scales`` under its ISO."""
+    picture = files.read(path)
+    exposure = picture.meta.exposure_s or 0.0
+    iso = picture.meta.iso if isinstance(picture, RawImage) else headerless.iso
+    _as_raw(path, picture, headerless, white)
+    if iso is None:
+        iso = headerless.iso
+    if iso is None:
+        raise ReadError(path, "says no ISO speed; give it with --iso, one ISO at a time")
+    record = picture.meta.extra.get("sensor")
+    scale = next(iter(ifd.numbers({**record.tags, **record.raw_tags}, _NOISE_PROFILE)), 0.0) if record else 0.0
+    if scale > 0:
+        scales[float(iso)] = scale
+    return Frame(str(path), float(iso), float(exposure), lambda: _as_raw(path, files.read(path), headerless, white))
+
+
+def _as_raw(path: Path, picture: Picture, headerless: Headerless, white: float) -> RawImage:
+    """Return a raw picture, or grey values as one of a sensor without colours."""
+    if isinstance(picture, RawImage):
+        return picture
+    if picture.meta.format not in ("png", "tiff") or picture.pixels.shape[2] != 1:
+        kind = (picture.meta.format or "picture").upper()
+        raise UnsupportedError(path, f"a developed {kind} holds no sensor noise any more; give the camera's raw files")
+    if headerless.iso is None:
+        raise UnsupportedError(path, "grey frames do not say their ISO or gain setting; give it with --iso")
+    if not white:
+        raise UnsupportedError(path, "grey frames cannot be mixed with raw files")
+    values = _values(picture)
+    return RawImage(values / np.float32(white), GREY, ((0.0,),), white, meta=replace(picture.meta, iso=headerless.iso))
+
+
+def _values(picture: Image) -> Floats:
+    top = 255 if picture.meta.bits <= 8 else 65535
+    return np.asarray(np.rint(picture.pixels[..., 0] * np.float32(top)), np.float32)
+
+
+def _white(paths: Sequence[Path], headerless: Headerless) -> float:
+    """White level of grey frames: of the stated bits, or the fewest that hold every value, 8 at least."""
+    if headerless.bits is not None:
+        return float(2**headerless.bits - 1)
+    largest = max(float(_values(picture).max()) for picture in map(files.read, paths) if isinstance(picture, Image))
+    return float(2 ** max(8, int(largest).bit_length()) - 1)
+
+
+def _body(picture: Picture) -> str:
+    """Return a hash of the body's serial number, empty when the file does not say it."""
+    record = picture.meta.extra.get("sensor")
+    serial = ifd.text(ifd.branch(exif_tree(picture.meta.exif)[0], ifd.EXIF), _BODY_SERIAL)
+    serial = serial or (ifd.text(record.tags, _DNG_SERIAL) if record else "")
+    return hashlib.sha256(serial.encode()).hexdigest()[:16] if serial else ""
+
+
+def _gain(about: _About, iso: float, span: float, darktable: Path | None) -> gains.Gain:
+    """K where there are no flats: the user's file, the raw file's own word, published tables, a guess."""
+    if darktable is not None:
+        found = gains.of_darktable(darktable, about.camera, iso, span)
+        if found is None:
+            raise FileError(
+                darktable, f"has no profile of {about.camera or 'an unknown camera'}; leave --darktable out"
+            )
+        return found
+    if iso in about.noise_scales:
+        return gains.of_noise_profile(about.noise_scales[iso], span)
+    return gains.of_known(about.camera, iso) or gains.assumed(iso, span)

@@ -1,0 +1,138 @@
+"""Noise on files: dark and flat frames of a simulated sensor, and a camera's noise over a clean raw file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from restore import files
+from restore.camera.profile import Profile
+from restore.camera.sample import Backend, sample
+from restore.camera.simulate import FAMILIES, Sensor
+from restore.errors import ArrayError, ReadError, RecipeError, UnsupportedError, WriteError, nearest
+from restore.files import ifd
+from restore.files.dng import write_dng
+from restore.files.metadata import described, exif_tree
+from restore.picture import Meta, RawImage
+from restore.raw.bayer import phase
+
+
+@dataclass(frozen=True)
+class Shoot:
+    """Which frames a simulated sensor gives.
+
+    Parameters
+    ----------
+    family
+        Of its pixel noise; see `restore.camera.simulate.FAMILIES`.
+    pattern
+        Bayer phase, as ``"RGGB"``.
+    flats
+        Pairs of flats at each ISO, from 100 to 6000 DN; 0 for none.
+    """
+
+    family: str = "outliers"
+    size: tuple[int, int] = (512, 768)
+    pattern: str = "RGGB"
+    isos: tuple[float, ...] = (100, 400, 1600, 3200, 12800)
+    darks: int = 13
+    flats: int = 10
+    seed: int = 0
+
+
+def simulate(shoot: Shoot, folder: Path) -> tuple[Sensor, list[Path]]:
+    """Write dark frames and flats of a simulated sensor as DNG into ``folder/darks`` and ``folder/flats``.
+
+    Returns
+    -------
+    The sensor with its truth, and the files.
+
+    Raises
+    ------
+    RecipeError
+        An unknown family.
+    WriteError
+        The folder cannot be written.
+    """
+    if shoot.family not in FAMILIES:
+        raise RecipeError(f"unknown noise family {shoot.family!r}.{nearest(shoot.family, FAMILIES)}")
+    rng = np.random.default_rng(shoot.seed)
+    isos = tuple(sorted(shoot.isos))
+    sensor = Sensor.draw(rng, family=shoot.family, size=shoot.size, cfa=phase(shoot.pattern), isos=isos)
+    paths: list[Path] = []
+    for kind in ("darks", "flats"):
+        try:
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WriteError(folder, f"cannot be made ({error.strerror})") from error
+    for iso in isos:
+        for index in range(shoot.darks):
+            paths.append(folder / "darks" / f"iso{iso:g}_{index:03d}.dng")
+            write_dng(paths[-1], sensor.frame(iso, rng))
+        for index, light in enumerate(np.linspace(100, 6000, shoot.flats) if shoot.flats else ()):
+            for half in "ab":
+                paths.append(folder / "flats" / f"iso{iso:g}_{index:03d}{half}.dng")
+                write_dng(paths[-1], sensor.frame(iso, rng, light=float(light), exposure_s=(index + 1) / 1000))
+    return sensor, paths
+
+
+def add(
+    path: Path,
+    out: Path,
+    profile: Profile,
+    *,
+    iso: float,
+    ratio: float,
+    backend: Backend = "pnnp",
+    seed: int = 0,
+    darks: Sequence[Path] = (),
+) -> None:
+    """Write a clean raw file as a camera would have shot it at ``iso`` with a ``ratio``-th of the light, made bright.
+
+    Parameters
+    ----------
+    darks
+        Dark frames at ``iso`` of the profile's body, for ``sfrn``.
+
+    Raises
+    ------
+    UnsupportedError
+        ``path`` is no raw file.
+    ReadError
+        The profile is of another sensor.
+    """
+    raw = _raw(path)
+    if len(raw.cfa) != len(profile.cfa):
+        raise ReadError(path, f"a pattern of {len(raw.cfa)} pixels; the profile is of one of {len(profile.cfa)}")
+    rng = np.random.default_rng(seed)
+    frames = [_dark(dark, profile, iso) for dark in darks]
+    mosaic = sample(raw.mosaic, profile, iso, ratio, rng, backend=backend, darks=frames)
+    write_dng(out, replace(raw, mosaic=mosaic, meta=_with_iso(raw.meta, iso)))
+
+
+def _with_iso(meta: Meta, iso: float) -> Meta:
+    """Say another ISO speed, in the EXIF block too."""
+    tags = described(exif_tree(meta.exif)[0])
+    photo = ifd.branch(tags, ifd.EXIF) | {ifd.ISO: ifd.make(ifd.SHORT, min(round(iso), 65535))}
+    return replace(meta, iso=iso, exif=ifd.block(tags | {ifd.EXIF: photo}))
+
+
+def _dark(path: Path, profile: Profile, iso: float) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Return a dark frame in DN with its dark shading taken off."""
+    from restore.camera.frames import corrected
+
+    raw = _raw(path)
+    if raw.meta.iso not in (None, iso):
+        raise ArrayError(f"{path}: a dark frame of ISO {raw.meta.iso:g}, not {iso:g}; give those of the ISO asked for")
+    span = np.float32(raw.white - np.mean(raw.black))
+    return np.asarray(corrected(raw, profile, iso).mosaic * span)
+
+
+def _raw(path: Path) -> RawImage:
+    picture = files.read(path)
+    if not isinstance(picture, RawImage):
+        raise UnsupportedError(path, "a developed picture; sensor noise needs a raw file (DNG)")
+    return picture

@@ -1,0 +1,112 @@
+"""One pass of a denoiser that is told nothing: the quick mode of ``scoredvi``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own convention
+
+from restore.method import Compute, Method, Role, Scene, Settings, State, knob
+from restore.nets.blind_prior import BlindPrior, blind_prior
+from restore.picture import Domain
+from restore.tiling import TileOp
+
+STRIDES = ((0.15, 1), (1.0, 2))
+"""Up to which correlation of neighbours' noise which stride makes the rest look white to the network.
+
+Wider strides are never chosen: they lose too much detail."""
+
+
+class BlindSettings(Settings):
+    """Knobs of ``blind``."""
+
+    stride: Literal["auto", "1", "2", "3", "4"] = knob(
+        "auto", "Takes every n-th pixel apart, so that grain wider than a pixel looks like white noise; auto measures"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Blind:
+    """A blind denoiser on the picture taken apart into every n-th pixel.
+
+    References
+    ----------
+    Zhou et al., "When AWGN-based denoiser meets real noises" (2020): pixel-shuffle downsampling.
+    """
+
+    settings: BlindSettings
+    net: BlindPrior
+    compute: Compute
+
+    def prepare(self, scene: Scene, /) -> TileOp:
+        """Choose the stride by the correlation of the noise."""
+        correlation = scene.noise.correlation
+        wanted = self.settings.stride
+        stride = stride_for(correlation) if wanted == "auto" else int(wanted)
+        scene.report["stride"] = stride
+        why = f"neighbouring pixels' noise correlates by {correlation:.2f}" if wanted == "auto" else "as told"
+        scene.note(f"taken apart with stride {stride}: {why}")
+        is_grey = scene.planes.shape[0] == 1
+
+        def run(tile: Tensor) -> Tensor:
+            colour = tile.expand(3, -1, -1) if is_grey else tile
+            parts = apart(colour, stride).to(self.compute.dtype)
+            found = together(self.net(parts).float(), stride)
+            clean: Tensor = tile - (found.mean(0, keepdim=True) if is_grey else found)
+            return clean
+
+        halo, multiple = stride * self.net.radius, stride * self.net.multiple
+        return TileOp(run, halo=halo, multiple=multiple, bytes_per_pixel=60 * self.compute.dtype.itemsize)
+
+
+def stride_for(correlation: float) -> int:
+    """Return the stride at which noise of this correlation of neighbours counts as white.
+
+    >>> [stride_for(c) for c in (-0.1, 0.0, 0.3, 0.9, 1.0)]
+    [1, 1, 2, 2, 2]
+    """
+    return next(stride for limit, stride in STRIDES if correlation <= limit)
+
+
+def apart(planes: Tensor, stride: int) -> Tensor:
+    """Take ``(C, H, W)`` apart into the pictures ``(stride**2, C, H/stride, W/stride)`` of every n-th pixel.
+
+    >>> apart(torch.arange(16).reshape(1, 4, 4), 2)[1]
+    tensor([[[ 1,  3],
+             [ 9, 11]]])
+    """
+    return F.pixel_unshuffle(planes[:, None], stride).transpose(0, 1)
+
+
+def together(parts: Tensor, stride: int) -> Tensor:
+    """Undo :func:`apart`.
+
+    >>> x = torch.arange(72).reshape(2, 6, 6)
+    >>> bool((together(apart(x, 3), 3) == x).all())
+    True
+    """
+    return F.pixel_shuffle(parts.transpose(0, 1), stride)[:, 0]
+
+
+def load(settings: BlindSettings, state: State | None, compute: Compute) -> Blind:
+    """Build the blind denoiser that the state dict describes; without one, a tiny seeded one."""
+    net = blind_prior(state).to(compute.device, compute.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Blind(settings, net, compute)
+
+
+METHOD = Method(
+    name="blind",
+    title="Denoise blindly",
+    summary="One pass of a network that needs no noise level; takes coarse grain apart first.",
+    domain=Domain.SRGB,
+    settings=BlindSettings,
+    load=load,
+    weights="blind",
+    role=Role.DENOISE,
+    keeps_level=0.002,
+    keeps_edges=1.25,
+    paper="Zhou et al., AAAI 2020 (arXiv:1904.03485)",
+)

@@ -1,0 +1,54 @@
+"""What methods that know no noise level ask: a blind denoiser of one of the architectures we can load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from restore.errors import WeightsError
+from restore.nets.bias_free_dncnn import BiasFreeDnCNN
+from restore.nets.unshuffle_unet import UnshuffleUNet
+
+BlindPrior = UnshuffleUNet | BiasFreeDnCNN
+"""Predicts the noise of ``(B, 3, H, W)``; it has a ``radius`` and wants sides that are multiples of ``multiple``."""
+
+
+def blind_prior(state: Mapping[str, Tensor] | None, *, may_be_told: bool = False) -> BlindPrior:
+    """Return the blind denoiser that a state dict describes, frozen; without one, a tiny seeded one.
+
+    With ``may_be_told``, one that must be told the level of white noise is taken as well.
+
+    Raises
+    ------
+    WeightsError
+        The weights are of another architecture, of one that must be told the noise level, or not for colour.
+    """
+    if state is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            tiny = UnshuffleUNet(conditions=0, widths=(8, 12, 16), blocks=(1, 1, 1, 1, 1))
+            torch.nn.init.normal_(tiny.tail.weight, std=0.01)
+        return tiny.requires_grad_(requires_grad=False).eval()
+    is_dncnn = any(name.startswith("conv_layers.") for name in state)
+    net: BlindPrior = BiasFreeDnCNN.from_state(state) if is_dncnn else UnshuffleUNet.from_state(state)
+    if isinstance(net, UnshuffleUNet) and net.conditions and not may_be_told:
+        raise WeightsError(
+            f"these weights must be told {net.conditions} noise levels, a blind denoiser is told none; "
+            "take weights of `restore train blind`"
+        )
+    if net.channels != 3:
+        raise WeightsError(f"these weights are for {net.channels} planes; a blind denoiser of colour, 3, is needed")
+    return net.requires_grad_(requires_grad=False).eval()
+
+
+def denoised(net: BlindPrior, picture: Tensor, deviation: Tensor) -> Tensor:
+    """Return ``(B, 3, H, W)`` without its white noise, whose standard deviation ``(B, 3, H, W)`` only some ask for."""
+    if isinstance(net, BiasFreeDnCNN) or net.conditions == 0:
+        found: Tensor = net(picture)
+    else:
+        levels = deviation.mean(1, keepdim=True)
+        unused = levels.new_zeros(len(levels), net.conditions - 1, *levels.shape[2:])
+        found = net(picture, torch.cat([levels, unused], 1))
+    return picture - found

@@ -1,0 +1,68 @@
+"""The records of a run: what was made, how, and how far to trust it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from restore.evidence import Finding
+from restore.noise import Noise
+from restore.picture import Image, Picture
+from restore.recipe import Recipe, Step
+from restore.tiling import Seams
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one step did.
+
+    Parameters
+    ----------
+    noise
+        What was known of the noise before the step.
+    tile
+        Height and width of the tiles used, None for the whole picture at once.
+    facts
+        What the method reported, as JSON values.
+    evidence
+        What input and output tell about whether it helped.
+    """
+
+    step: Step
+    noise: Noise
+    seams: Seams
+    tile: tuple[int, int] | None
+    weights_sha256: str | None
+    seconds: float
+    facts: dict[str, Any] = field(default_factory=dict)
+    evidence: tuple[Finding, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return asdict(replace(self, step=None)) | {"step": self.step.model_dump()}  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A restored picture and how it was made.
+
+    Parameters
+    ----------
+    picture
+        An ``Image``; a ``RawImage`` when the recipe stops before development.
+    recipe
+        The recipe with everything decided: methods chosen, precision, tiles. It makes the same pixels again.
+    uncertainty
+        Standard error of each value, where it was asked for and can be known.
+    """
+
+    picture: Picture
+    recipe: Recipe
+    reports: tuple[StepReport, ...]
+    seconds: float
+    uncertainty: Image | None = None
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """What to look at before trusting the result, in sentences."""
+        return tuple(found.says for report in self.reports for found in report.evidence if found.is_alarm)

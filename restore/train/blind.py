@@ -1,0 +1,136 @@
+"""Train ``blind``: a denoiser that is told nothing, for white Gaussian noise of every level up to white itself."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from restore import degrade, weights
+from restore.colour import Floats
+from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.train.data import Photos, as_floats
+from restore.train.loop import Budget, fit, steps_done
+from restore.train.ship import FREE_PHOTOS, ship
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is learnt.
+
+    ``sigmas`` are ranges of noise with their shares: mostly what photos have, a tail up to 255/255 for methods that
+    ask the network at any level. ``aliased_share`` of the crops are photos with every second pixel left out, as
+    correlated noise is shown to the network.
+    """
+
+    batch: int = 8
+    patch: int = 96
+    candidates: int = 3
+    sigmas: tuple[tuple[float, float, float], ...] = ((5, 55, 0.74), (0, 100, 0.2), (100, 255, 0.06))
+    aliased_share: float = 0.2
+    seed: int = 0
+
+
+Batch = tuple[Tensor, Tensor]
+
+
+def level(config: Config, rng: np.random.Generator) -> float:
+    """Return a noise level, as a fraction of white."""
+    low, high, _ = config.sigmas[rng.choice(len(config.sigmas), p=[share for *_, share in config.sigmas])]
+    return float(rng.uniform(low, high)) / 255
+
+
+def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Return noisy and clean ``(H, W, 3)``."""
+    stride = 2 if rng.random() < config.aliased_share else 1
+    clean = photos.crop(stride * config.patch, rng, of=config.candidates)[::stride, ::stride]
+    return degrade.gaussian(clean, rng, sigma=level(config, rng)), clean
+
+
+def batches(photos: Photos, config: Config, rng: np.random.Generator, device: str) -> Iterator[Batch]:
+    """Yield endless batches of noisy and clean ``(B, 3, P, P)``."""
+    while True:
+        noisy, clean = zip(*(example(photos, config, rng) for _ in range(config.batch)), strict=True)
+        yield (
+            torch.from_numpy(np.stack(noisy)).permute(0, 3, 1, 2).to(device),
+            torch.from_numpy(np.stack(clean)).permute(0, 3, 1, 2).to(device),
+        )
+
+
+def loss(net: nn.Module, batch: Batch) -> Tensor:
+    """L1 between the denoised and the clean picture."""
+    noisy, clean = batch
+    clear: Tensor = noisy - net(noisy).float()
+    return (clear - clean).abs().mean()
+
+
+def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
+    """Return a function that scores a network on held-out photos: PSNR at some levels of white noise."""
+    rng = np.random.default_rng(1)
+    clean = [as_floats(p[:256, :256]) for p in photos.pictures]
+    cases = [(s, degrade.gaussian(c, rng, sigma=s / 255), c) for s in (5, 15, 25, 50, 100, 200) for c in clean]
+
+    def score(net: nn.Module) -> str:
+        found: dict[int, list[float]] = {}
+        for sigma, noisy, truth in cases:
+            x = torch.from_numpy(noisy).permute(2, 0, 1)[None].to(device)
+            y = (x - net(x))[0].permute(1, 2, 0).cpu().numpy()
+            found.setdefault(sigma, []).append(-10 * np.log10(np.mean((np.clip(y, 0, 1) - truth) ** 2)))
+        return "  ".join(f"{sigma} {np.mean(values):.2f} dB" for sigma, values in found.items())
+
+    return score
+
+
+def untold(state: Mapping[str, Tensor]) -> UnshuffleUNet:
+    """Return a network that starts from one that was told levels: it loses the planes that told them.
+
+    >>> sorted({untold(UnshuffleUNet(conditions=n).state_dict()).conditions for n in (0, 2)})
+    [0]
+    """
+    channels = state["tail.weight"].shape[0]
+    return UnshuffleUNet.from_state({**state, "head.weight": state["head.weight"][:, :channels]})
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the training from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--rate", type=float, default=5e-4)
+    parser.add_argument("--run", type=Path, default=Path("runs/blind"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", help="weights to go on from: a key of the manifest, or a file")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args(argv)
+    config = Config(seed=args.seed)
+    torch.manual_seed(config.seed)
+    checkpoint = args.run / "checkpoint.pt"
+    rng = np.random.default_rng([config.seed, steps_done(checkpoint)])
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(args.threads)
+    net = UnshuffleUNet(conditions=0) if args.start is None else untold(weights.load(args.start)[0])
+    budget = Budget(args.minutes, args.rate, device=args.device, optimiser="muon")
+    score = validation(Photos(args.photos, held_out=True), args.device)
+    examples = batches(Photos(args.photos), config, rng, args.device)
+    state, progress = fit(net, examples, loss, budget, checkpoint, score)
+    ship(
+        "blind",
+        state,
+        command=f"restore train blind PHOTOS --minutes {args.minutes:g} --rate {args.rate:g} --seed {config.seed}"
+        + (f" --start {args.start}" if args.start else ""),
+        data=FREE_PHOTOS,
+        steps=progress.steps,
+        hours=progress.seconds / 3600,
+        seed=config.seed,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+"""Train ``rampp`` the RAM++ way: masked pretraining (AdaSAM), layer ranking (MAC), features (RFR) and fine-tuning."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from restore import degrade
+from restore.colour import Floats
+from restore.nets.adasam import AdaSAM, draw
+from restore.nets.ram_unet import KINDS, RamUNet
+from restore.train.data import Photos, as_floats
+from restore.train.loop import Budget, fit, steps_done
+from restore.train.mac import conductance, freeze
+from restore.train.muon import Muon
+from restore.train.ship import FREE_PHOTOS, ship
+
+MEAN = torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1)
+"""What a hidden pixel becomes: the mean of photos."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is learnt."""
+
+    batch: int = 8
+    patch: int = 96
+    margin: int = 16
+    hidden_share: float = 0.5
+    mask_rate: float = 0.2
+    mac_steps: int = 40
+    mac_pictures: int = 2
+    seed: int = 0
+
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+def spoilt(clean: Floats, kind: int, rng: np.random.Generator) -> Floats:
+    """Return a picture with the degradation ``KINDS[kind]``."""
+    name = KINDS[kind].replace(" ", "_")
+    if name == "noise":
+        sigma = rng.choice([15, 25, 50]) if rng.random() < 0.3 else rng.uniform(2, 50)
+        done = degrade.gaussian(clean, rng, sigma=sigma / 255)
+    elif name == "jpeg":
+        done = degrade.jpeg(clean, quality=int(rng.integers(10, 91)))
+    elif name == "clean":
+        return clean
+    else:
+        make: Callable[..., Floats] = getattr(degrade, name)
+        done = make(clean, rng)
+    return np.asarray(np.rint(np.clip(done, 0, 1) * 255) / 255, np.float32)
+
+
+def batches(photos: Photos, config: Config, rng: np.random.Generator, device: str) -> Iterator[Batch]:
+    """Yield endless batches: degraded and clean ``(B, 3, P, P)``, kinds ``(B,)``; every kind comes equally often."""
+    side, kind = config.patch + 2 * config.margin, 0
+    window = np.s_[config.margin : config.margin + config.patch, config.margin : config.margin + config.patch]
+    while True:
+        degraded, clean, kinds = [], [], []
+        for _ in range(config.batch):
+            truth = photos.crop(side, rng, of=2)
+            degraded.append(spoilt(truth, kind, rng)[window])
+            clean.append(truth[window])
+            kinds.append(kind)
+            kind = (kind + 1) % len(KINDS)
+        x, y = (torch.from_numpy(np.stack(p)).permute(0, 3, 1, 2).to(device) for p in (degraded, clean))
+        yield x, y, torch.tensor(kinds, device=device)
+
+
+class Masked(nn.Module):
+    """The restorer and the mask network, learning together."""
+
+    def __init__(self, restorer: RamUNet, config: Config) -> None:
+        super().__init__()
+        self.restorer = restorer
+        self.masker = AdaSAM((config.patch // 8) ** 2, 8, width=96, heads=4)
+        self.generator = torch.Generator().manual_seed(config.seed)
+
+    def loss(self, batch: Batch, share: float) -> Tensor:
+        """Masked L1 for the restorer; for the mask network, the score-function estimate that seeks large errors."""
+        x, y, _ = batch
+        pixels = self.masker.pixels(self.masker(x - MEAN), *x.shape[-2:])
+        mask = draw(pixels, share, self.generator)
+        error = (self.restorer(torch.lerp(x, MEAN.expand_as(x), mask)) - y).abs()
+        count = 3 * mask.sum()
+        restored = (mask * error).sum() / count
+        surprise = error.detach() - error.detach().mean()
+        sought: Tensor = -(mask * surprise * torch.log(pixels + 1e-6)).sum() / count
+        both: Tensor = restored + sought
+        return both
+
+
+def pretrain(restorer: RamUNet, args: argparse.Namespace, config: Config) -> None:
+    """Stage 1, saved as ``stage1.pt``."""
+    checkpoint = args.run / "pretrain.pt"
+    model = Masked(restorer, config)
+    rng = np.random.default_rng([config.seed, steps_done(checkpoint)])
+    examples = batches(Photos(args.photos), config, rng, args.device)
+    masker = [{"params": list(model.masker.parameters()), "factor": config.mask_rate}]
+    budget = Budget(args.minutes, args.rate, device=args.device)
+    both = [Muon(restorer.parameters(), args.rate, 1e-4), torch.optim.AdamW(masker, weight_decay=0.0)]
+    loss = partial(_masked_loss, share=config.hidden_share)
+    state, _ = fit(model, examples, loss, budget, checkpoint, None, both)
+    torch.save(state, args.run / "stage1.pt")
+
+
+def _masked_loss(model: nn.Module, batch: Batch, share: float) -> Tensor:
+    assert isinstance(model, Masked)
+    return model.loss(batch, share)
+
+
+def rank(args: argparse.Namespace, config: Config) -> None:
+    """Stage 2: rank the layers, and write ``mac.json``."""
+    model = _stage1(args, config)
+    rng = np.random.default_rng(config.seed)
+    source = batches(Photos(args.photos), config, rng, "cpu")
+    found: dict[str, float] = {}
+    for _ in range(config.mac_pictures):
+        x = next(source)[0]
+        order = model.masker.pixels(model.masker(x - MEAN), *x.shape[-2:]).flatten(1).argsort(1).detach()
+        part = conductance(model.restorer, lambda seen: model.restorer(seen + MEAN), x - MEAN, order, config.mac_steps)
+        found = {name: found.get(name, 0.0) + value for name, value in part.items()}
+    ranked = dict(sorted(found.items(), key=lambda item: -item[1]))
+    (args.run / "mac.json").write_text(json.dumps(ranked, indent=1) + "\n", encoding="utf-8")
+
+
+def _stage1(args: argparse.Namespace, config: Config) -> Masked:
+    model = Masked(RamUNet(has_features=False), config)
+    model.load_state_dict(torch.load(args.run / "stage1.pt", weights_only=True))
+    return model.eval()
+
+
+def with_content(stage1: RamUNet | None, args: argparse.Namespace, config: Config) -> RamUNet:
+    """Return a network with the weights of stage 1 and a content encoder that sees through degradations.
+
+    The encoder of stage 1 teaches a copy of itself: the teacher sees the clean picture, the student the degraded
+    one, and the cosine between their features is made large. The student is frozen afterwards.
+    """
+    model = RamUNet()
+    start = (stage1 or model).net.state_dict()
+    model.net.load_state_dict(start)
+    student = {name: value for name, value in start.items() if name in model.content.state_dict()}
+    model.content.load_state_dict(student)
+    teacher = RamUNet()
+    teacher.load_state_dict(model.state_dict())
+    model.content.requires_grad_(True)
+    rng = np.random.default_rng(config.seed + 2)
+
+    def distance(net: nn.Module, batch: Batch) -> Tensor:
+        assert isinstance(net, RamUNet)
+        with torch.no_grad():
+            truth = teacher.content_of(batch[1])
+        seen = net.content_of(batch[0])
+        return torch.stack([1 - F.cosine_similarity(a, b, 1).mean() for a, b in zip(seen, truth, strict=True)]).mean()
+
+    budget = Budget(args.content_minutes, 3e-4, device=args.device, optimiser="muon")
+    examples = batches(Photos(args.photos), config, rng, args.device)
+    state, _ = fit(model, examples, distance, budget, args.run / "content.pt")
+    model.load_state_dict(state)
+    model.content.requires_grad_(False)
+    return model
+
+
+class BalancedLoss:
+    """L1 in which every kind of degradation counts the same, and the head that names the kind."""
+
+    def __init__(self) -> None:
+        self.running = torch.full((len(KINDS),), 0.05)
+
+    def __call__(self, net: nn.Module, batch: Batch) -> Tensor:
+        """Return the loss, and remember how hard each kind is."""
+        assert isinstance(net, RamUNet)
+        x, y, kinds = batch
+        each = (net(x) - y).abs().mean((1, 2, 3))
+        with torch.no_grad():
+            for kind, value in zip(kinds.tolist(), each.tolist(), strict=True):
+                self.running[kind].lerp_(torch.tensor(value), 0.02)
+        weights = self.running.mean() / self.running.clamp_min(0.01).to(x.device)
+        named = F.cross_entropy(net.recognise(x), kinds)
+        total: Tensor = (weights[kinds] * each).mean() + 0.002 * named
+        return total
+
+
+def validation(photos: Photos, device: str, seed: int = 1) -> Callable[[nn.Module], str]:
+    """Return a function that scores a network on held-out photos: dB gained over the input, for each kind."""
+    rng = np.random.default_rng(seed)
+    cases = []
+    for picture in photos.pictures:
+        clean = as_floats(picture[:256, :256])
+        cases += [(kind, spoilt(clean, kind, rng), clean) for kind in range(len(KINDS))]
+
+    def score(net: nn.Module) -> str:
+        gains: dict[str, list[float]] = {}
+        for kind, degraded, clean in cases:
+            x = torch.from_numpy(degraded).permute(2, 0, 1)[None].to(device)
+            y = net(x)[0].permute(1, 2, 0).clamp(0, 1).cpu().numpy()
+            before = float(np.mean((degraded - clean) ** 2)) if kind else 1.0
+            gains.setdefault(KINDS[kind], []).append(10 * float(np.log10(before / np.mean((y - clean) ** 2))))
+        return "  ".join(f"{name} {np.mean(values):.2f}" for name, values in gains.items())
+
+    return score
+
+
+def finetune(args: argparse.Namespace, config: Config) -> None:
+    """Stage 3: learn on whole pictures, all layers or the first by MAC, and ship."""
+    checkpoint = args.run / f"{args.name}.pt"
+    stage1 = None if args.scratch else _stage1(args, config).restorer
+    net = with_content(stage1, args, config) if args.features else stage1 or RamUNet(has_features=False)
+    if args.ratio < 1:
+        ranking = list(json.loads((args.run / "mac.json").read_text(encoding="utf-8")))
+        freeze(net, ranking, args.ratio, ("inject", "kinds"))
+    rng = np.random.default_rng([config.seed + 1, steps_done(checkpoint)])
+    examples = batches(Photos(args.photos), config, rng, args.device)
+    score = validation(Photos(args.photos, held_out=True), args.device)
+    budget = Budget(args.minutes, args.rate, device=args.device, optimiser="muon")
+    state, progress = fit(net, examples, BalancedLoss(), budget, checkpoint, score)
+    if args.ship:
+        command = "restore train rampp PHOTOS --stage pretrain, then mac, then finetune"
+        options = f" --ratio {args.ratio:g} --minutes {args.minutes:g} --rate {args.rate:g} --seed {config.seed} --ship"
+        hours = progress.seconds / 3600
+        ship("rampp", state, command=command + options, data=FREE_PHOTOS, steps=progress.steps, hours=hours)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a stage from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--stage", choices=("pretrain", "mac", "finetune"), required=True)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--content-minutes", type=float, default=5)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--ratio", type=float, default=1.0, help="share of layers that are fine-tuned, by MAC")
+    parser.add_argument("--scratch", action="store_true", help="leave masked pretraining out")
+    parser.add_argument("--no-features", dest="features", action="store_false", help="leave feature injection out")
+    parser.add_argument("--name", default="finetune", help="name of the checkpoint")
+    parser.add_argument("--ship", action="store_true", help="put the result among the shipped weights")
+    parser.add_argument("--run", type=Path, default=Path("runs/rampp"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args(argv)
+    args.run.mkdir(parents=True, exist_ok=True)
+    config = Config(seed=args.seed)
+    torch.manual_seed(config.seed)
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(args.threads)
+    if args.stage == "pretrain":
+        pretrain(RamUNet(has_features=False), args, config)
+    elif args.stage == "mac":
+        rank(args, config)
+    else:
+        finetune(args, config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Calibration of a simulated sensor whose truth is drawn now; all five families: tests/benchmarks/camera_noise.py."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from restore.camera import Profile
+from restore.camera.calibration import Plan, calibrate
+from restore.camera.gain import assumed
+from restore.camera.simulate import Sensor
+from restore.camera.stack import Frame
+from restore.errors import ArrayError
+from restore.picture import RawImage
+
+ISOS, DARKS, SIZE = (200.0, 800.0, 1600.0, 3200.0, 6400.0, 12800.0), 24, (192, 255)
+PHASES = [((0, 1), (1, 2)), ((1, 0), (2, 1)), ((1, 2), (0, 1)), ((2, 1), (1, 0))]
+
+
+def kept(raw: RawImage) -> Callable[[], RawImage]:
+    return lambda: raw
+
+
+def darks_of(sensor: Sensor, rng: np.random.Generator, isos: tuple[float, ...], count: int) -> list[Frame]:
+    return [
+        Frame(f"dark {iso:g} {index}", iso, 0.01, kept(sensor.frame(iso, rng)))
+        for iso in isos
+        for index in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def truth_and_profile() -> tuple[Sensor, Profile]:
+    seed = np.random.SeedSequence().entropy
+    rng = np.random.default_rng(seed)
+    black = ((512.0, 500.0), (520.0, 512.0))
+    sensor = Sensor.draw(rng, family="tukey", size=SIZE, cfa=PHASES[int(rng.integers(4))], isos=ISOS, black=black)
+    flats = [
+        Frame("flat", iso, light, kept(sensor.frame(iso, rng, light=light)))
+        for iso in ISOS[:2]
+        for light in np.linspace(100, 6000, 6)
+        for _ in "ab"
+    ]
+    return sensor, calibrate(darks_of(sensor, rng, ISOS, DARKS), flats, assumed, Plan(steps=0, held_out=0))
+
+
+def test_gain(truth_and_profile: tuple[Sensor, Profile]) -> None:
+    sensor, profile = truth_and_profile
+    for noise in profile.isos[:2]:
+        assert pytest.approx(sensor.K(noise.iso), rel=0.015) == noise.K
+        assert "photon transfer" in noise.K_source and 0 < noise.K_error < 0.01
+    assert pytest.approx(sensor.K(12800), rel=0.015) == profile.at(12800).K
+    assert "with ISO" in profile.at(12800).K_source
+
+
+def test_sigmas(truth_and_profile: tuple[Sensor, Profile]) -> None:
+    """Columns carry 3 % of the pixel noise: at this size their own chance alone is 5 %."""
+    sensor, profile = truth_and_profile
+    for noise in profile.isos:
+        sigma = sensor.sigma(noise.iso)
+        assert noise.sigma_px == pytest.approx(sigma, rel=0.015)
+        assert noise.sigma_row == pytest.approx(0.16 * sigma, rel=0.05)
+        assert noise.sigma_col == pytest.approx(0.03 * sigma, rel=0.25)
+
+
+def test_tukey_lambda(truth_and_profile: tuple[Sensor, Profile]) -> None:
+    sensor, profile = truth_and_profile
+    found = [noise.tukey_lambda for noise in profile.isos if sensor.sigma(noise.iso) >= 2]
+    assert np.mean(found) == pytest.approx(sensor.shape, abs=0.03)
+
+
+def test_gain_switch_and_dark_shading(truth_and_profile: tuple[Sensor, Profile]) -> None:
+    sensor, profile = truth_and_profile
+    assert [branch.isos for branch in profile.branches] == [ISOS[:3], ISOS[3:]]
+    good = sensor.hot == 0
+    for iso in ISOS:
+        found = profile.dark_shading(iso) - profile.black_error(iso, SIZE)
+        error = (found - sensor.dark_shading(iso))[good]
+        temporal = np.sqrt(sensor.sigma(iso) ** 2 * (1 + 0.16**2 + 0.03**2) + 1 / 12)
+        limit = 0.85 if iso in (800, 6400) else 1.0
+        assert np.sqrt(np.mean(error**2)) <= limit * temporal / DARKS**0.5, iso
+        jitter = 0.002 * iso**0.5 / DARKS**0.5
+        wanted = max(0.02, 0.01 * sensor.sigma(iso)) + 3 * jitter
+        assert np.abs(np.subtract(profile.at(iso).black_error, sensor.black_error[iso])).max() <= wanted
+
+
+def test_hot_pixels(truth_and_profile: tuple[Sensor, Profile]) -> None:
+    sensor, profile = truth_and_profile
+    assert profile.maps is not None
+    found, hot = (
+        {tuple(place) for place in profile.maps.bad.tolist()},
+        set(map(tuple, np.argwhere(sensor.hot).tolist())),
+    )
+    assert hot <= found and len(found - hot) <= 1e-4 * SIZE[0] * SIZE[1]
+
+
+def frames(rng: np.random.Generator, isos: tuple[float, ...] = (400.0,), count: int = 4) -> list[Frame]:
+    sensor = Sensor.draw(rng, family="gaussian", size=(96, 128), isos=isos)
+    return darks_of(sensor, rng, isos, count)
+
+
+def changed(frame: Frame, change: Callable[[RawImage], RawImage]) -> Frame:
+    return replace(frame, load=kept(change(frame.load())))
+
+
+def fails(darks: list[Frame], words: str) -> None:
+    with pytest.raises(ArrayError, match=words):
+        calibrate(darks, (), assumed, Plan(steps=0))
+
+
+def test_bad_frames_are_refused_by_name() -> None:
+    rng = np.random.default_rng(1)
+    good = frames(rng)
+    fails([], "no dark frames")
+    fails(good[:1], "one dark frame of ISO 400")
+    other = changed(good[1], lambda raw: replace(raw, meta=replace(raw.meta, camera="Nikon D850")))
+    fails([good[0], other, *good[2:]], "dark 400 1: camera Nikon D850, but dark 400 0 has Restore Simulated")
+    small = changed(good[2], lambda raw: replace(raw, mosaic=raw.mosaic[:64]))
+    fails([*good[:2], small], "dark 400 2: size")
+    zeros = changed(good[3], lambda raw: replace(raw, mosaic=np.zeros_like(raw.mosaic)))
+    fails([*good[:3], zeros], "dark 400 3: all pixels")
+
+
+def test_light_is_refused() -> None:
+    rng = np.random.default_rng(2)
+    sensor = Sensor.draw(rng, family="gaussian", size=(128, 192), isos=(400.0,))
+    even = [Frame(f"a{i}", 400.0, 0.01, kept(sensor.frame(400, rng, light=300.0))) for i in range(3)]
+    fails(even, "light came in")
+    leak = np.linspace(0, 60, 192, dtype=np.float32) * np.ones((128, 1), np.float32)
+    uneven = [Frame(f"b{i}", 400.0, 0.01, kept(sensor.frame(400, rng, light=leak))) for i in range(3)]
+    fails(uneven, "light leaks in")
+
+
+def test_wrong_iso_tags_are_refused() -> None:
+    rng = np.random.default_rng(3)
+    darks = frames(rng, (100.0, 400.0, 800.0, 1600.0), 5)
+    strayed = [replace(darks[-1], iso=400.0), *darks[:-1]]
+    fails(strayed, "dark 1600 4: noise of .* the other dark frames of ISO 400 have .* ISO tag is wrong")
+    swap = {100.0: 400.0, 400.0: 100.0, 800.0: 1600.0, 1600.0: 800.0}
+    fails([replace(frame, iso=swap[frame.iso]) for frame in darks], "some ISO tags are wrong")
+
+
+def test_notes_in_plain_words() -> None:
+    rng = np.random.default_rng(4)
+    profile = calibrate(frames(rng), (), assumed, Plan(steps=0))
+    text = " | ".join(profile.notes)
+    assert "need more frames at ISO 400: 4 were used" in text and "K, the gain, comes from a guess" in text

@@ -1,0 +1,135 @@
+"""Calibration from files: DNGs of a simulated sensor, grey frames of a real one, and files that will not do."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import restore
+from restore.camera import Profile
+from restore.camera.calibration import Plan
+from restore.cli.options import app
+from restore.errors import ArrayError, ReadError, RestoreError, UnsupportedError
+from restore.files.dng import write_dng
+from restore.jobs.calibrate import Headerless, frames_of
+from restore.jobs.noise_files import Shoot, add, simulate
+
+
+@pytest.fixture(scope="module")
+def shot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shot")
+    simulate(Shoot("student", (96, 129), "GBRG", (200.0, 800.0), darks=6, flats=4, seed=3), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def profile(shot: Path) -> Path:
+    report = shot / "report"
+    restore.calibrate(
+        [shot / "darks"],
+        flats=[shot / "flats"],
+        out=shot / "a.noise",
+        report_to=report,
+        plan=Plan(steps=40, batch=1024),
+    )
+    return shot / "a.noise"
+
+
+def test_files_to_profile_and_report(shot: Path, profile: Path) -> None:
+    known = Profile.load(profile)
+    assert known.camera == "Restore Simulated" and known.cfa == ((1, 2), (0, 1)) and known.bits == 14
+    assert [noise.iso for noise in known.isos] == [200.0, 800.0]
+    assert [noise.frames for noise in known.isos] == [5, 5] and all(noise.kld is not None for noise in known.isos)
+    for noise in known.isos:
+        assert pytest.approx(9.5e-4 * noise.iso, rel=0.05) == noise.K
+    names = {path.name for path in (shot / "report").iterdir()}
+    assert {"report.md", "dark_shading.png", "gain_and_sigma.png", "quantiles_iso200.png"} <= names
+    for path in (shot / "report").glob("*.png"):
+        picture = cv2.imread(str(path))
+        assert picture is not None and picture.std() > 5
+    assert "need more frames at ISO 200" in (shot / "report" / "report.md").read_text()
+
+
+def test_command_says_what_it_found(shot: Path, tmp_path: Path) -> None:
+    darks = [str(path) for path in sorted((shot / "darks").glob("iso800*"))]
+    out = tmp_path / "c.noise"
+    done = CliRunner().invoke(app, ["calibrate", *darks, "-o", str(out), "--steps", "0", "--model-only"])
+    assert done.exit_code == 0, done.output
+    assert "K, the gain, comes from a guess" in done.output and Profile.load(out).maps is None
+
+
+def test_noise_on_a_clean_file(shot: Path, profile: Path, tmp_path: Path) -> None:
+    known = Profile.load(profile)
+    source = restore.read(shot / "darks" / "iso200_000.dng")
+    assert isinstance(source, restore.RawImage)
+    grey = np.full(source.size, 0.2, np.float32)
+    clean = tmp_path / "clean.dng"
+    write_dng(clean, restore.RawImage(grey, source.cfa, source.black, source.white, meta=source.meta))
+    darks = sorted((shot / "darks").glob("iso800*"))
+    for backend in ("pnnp", "eld", "sfrn"):
+        out = tmp_path / f"{backend}.dng"
+        add(clean, out, known, iso=800, ratio=1, backend=backend, darks=darks)
+        noisy = restore.read(out)
+        assert isinstance(noisy, restore.RawImage) and noisy.meta.iso == 800 and noisy.cfa == source.cfa
+        dn = noisy.mosaic.astype(np.float64) * (16383 - 512)
+        assert dn.mean() == pytest.approx(0.2 * 15871, rel=0.01)
+        assert dn.var() == pytest.approx(known.at(800).K * dn.mean() + known.at(800).sigma_read ** 2, rel=0.1)
+
+
+def test_files_that_will_not_do(shot: Path, tmp_path: Path) -> None:
+    jpeg, grey, colour = (tmp_path / name for name in ("a.jpg", "g.png", "c.png"))
+    pixels = np.random.default_rng(1).integers(0, 40, (64, 64), dtype=np.uint16)
+    cv2.imwrite(str(jpeg), pixels.astype(np.uint8))
+    cv2.imwrite(str(grey), pixels)
+    cv2.imwrite(str(colour), np.dstack([pixels] * 3))
+    cases = {
+        (jpeg,): (UnsupportedError, "JPEG holds no sensor noise"),
+        (colour,): (UnsupportedError, "PNG holds no sensor noise"),
+        (grey,): (UnsupportedError, "--iso"),
+        (tmp_path / "none.dng",): (ReadError, "none.dng"),
+        (shot / "darks" / "iso200_000.dng", jpeg): (UnsupportedError, "JPEG"),
+    }
+    for paths, (kind, words) in cases.items():
+        with pytest.raises(kind, match=words):
+            restore.calibrate(paths, plan=Plan(steps=0))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ReadError, match="no dark frames here"):
+        restore.calibrate([empty])
+    with pytest.raises(RestoreError, match="noiseprofiles"):
+        restore.calibrate([shot / "darks"], darktable=jpeg, plan=Plan(steps=0))
+    with pytest.raises(ArrayError, match="one dark frame"):
+        restore.calibrate([shot / "darks" / "iso200_000.dng"], plan=Plan(steps=0))
+
+
+def test_gain_from_darktables_file(shot: Path, tmp_path: Path) -> None:
+    table = tmp_path / "noiseprofiles.json"
+    rows = ",".join(f'{{"iso": {iso}, "a": [9, {iso * 1e-7}, 9], "b": [0, 0, 0]}}' for iso in (100, 1600))
+    model = f'{{"model": "Simulated", "profiles": [{rows}]}}'
+    table.write_text(f'{{"noiseprofiles": [{{"maker": "Restore", "models": [{model}]}}]}}')
+    found = restore.calibrate([shot / "darks"], darktable=table, plan=Plan(steps=0))
+    for noise in found.isos:
+        assert pytest.approx(noise.iso * 1e-7 * (16383 - 512), rel=1e-6) == noise.K
+        assert "darktable" in noise.K_source
+
+
+def test_grey_frames_of_a_real_sensor(shared: Path) -> None:
+    """EMVA 1288 reference CCD; 0.70 DN is the spread of the mean of 20 frames, the noise left in it included."""
+    folder = shared / "data" / "dark" / "emva_ccd12"
+    flats = sorted(folder.glob("b_*.png"))
+    found = restore.calibrate(sorted(folder.glob("d_s_*.png")), flats=flats, iso=100, plan=Plan(steps=0, held_out=0))
+    noise = found.isos[0]
+    assert found.bits == 12 and found.cfa == ((1,),)
+    assert 0.275 * 0.97 <= noise.K <= 0.288 * 1.03
+    assert noise.temporal == pytest.approx(3.04, rel=0.02)
+    assert noise.sigma_row == pytest.approx(0.50, rel=0.1)
+    assert np.hypot(noise.fixed, noise.temporal / 20**0.5) == pytest.approx(0.70, rel=0.1)
+
+
+def test_frames_are_loaded_when_needed(shot: Path) -> None:
+    darks, flats, about = frames_of([shot / "darks"], [shot / "flats"], Headerless())
+    assert {frame.iso for frame in darks} == {200.0, 800.0} and len(darks) == 12 and len(flats) == 16
+    assert about.camera == "Restore Simulated"
+    assert darks[0].load().cfa == ((1, 2), (0, 1))

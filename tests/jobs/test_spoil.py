@@ -1,0 +1,62 @@
+"""The command that degrades a folder: repeatable, independent of other files, and original pictures untouched."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restore import files
+from restore.degrade import KINDS
+from restore.errors import RecipeError
+from restore.jobs.spoil import spoil_all
+from restore.picture import Image
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        files.write(folder / f"{name}.png", Image(rng.random((48, 64, 3), np.float32)))
+    return folder
+
+
+def read(path: Path) -> np.ndarray:
+    picture = files.read(path)
+    assert isinstance(picture, Image)
+    return picture.pixels
+
+
+def done(inputs: list[Path], out: Path, spec: str = "gaussian sigma=0.1", seed: int = 3) -> int:
+    return spoil_all(inputs, out, spec, seed, is_recursive=False, is_json=False)
+
+
+def test_a_file_is_degraded_alike_alone_and_among_others(pictures: Path, tmp_path: Path) -> None:
+    before = {p.name: p.read_bytes() for p in pictures.iterdir()}
+    assert done([pictures], tmp_path / "all") == 0
+    assert done([pictures / "b.png"], tmp_path / "one") == 0
+    assert (tmp_path / "all" / "b.png").read_bytes() == (tmp_path / "one" / "b.png").read_bytes()
+    assert {p.name: p.read_bytes() for p in pictures.iterdir()} == before
+    noise = [read(tmp_path / "all" / f"{n}.png") - read(pictures / f"{n}.png") for n in "ab"]
+    assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_changes_the_picture_and_seeds_repeat_it(kind: str, pictures: Path, tmp_path: Path) -> None:
+    for name in "xy":
+        done([pictures / "a.png"], tmp_path / name, kind)
+    first = (tmp_path / "x" / "a.png").read_bytes()
+    assert first == (tmp_path / "y" / "a.png").read_bytes()
+    changed = not np.array_equal(read(tmp_path / "x" / "a.png"), read(pictures / "a.png"))
+    assert changed or kind == "quantise"  # to 8 bits, which it had
+
+
+def test_bad_files_are_named_and_the_rest_is_done(pictures: Path, tmp_path: Path, capsys) -> None:
+    (pictures / "c.png").write_text("not a picture")
+    assert done([pictures], tmp_path / "out") == 3
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+    assert "c.png" in capsys.readouterr().err
+    assert done([pictures / "a.png"], tmp_path / "out") == 3  # never over what is there
+    with pytest.raises(RecipeError, match="rian"):
+        done([pictures], tmp_path / "other", "rian")

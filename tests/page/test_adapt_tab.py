@@ -1,0 +1,38 @@
+"""The Adapt tab: noisy pictures in, a model out that the command takes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image as Pillow
+from serving import Server, by_command
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Client:
+    return Client(server.url, verbose=False)
+
+
+def test_a_model_and_a_curve_come_out(client: Client, pictures: dict[str, Path], tmp_path: Path) -> None:
+    job = client.submit(pictures=[handle_file(str(pictures["photo.jpg"]))], minutes=0.2, api_name="/adapt")
+    model, says, curve, pair = job.result(timeout=300)
+    assert len(job.outputs()) >= 2  # the curve grew while it learnt
+    assert "Noise found" in says
+    assert len(curve["value"]["data"]) >= 1
+    before, after = (np.asarray(Pillow.open(path), np.float32) for path in pair)
+    assert before.shape == after.shape
+    assert np.abs(before - after).mean() > 0.5
+    method = says.split("restore run -m ")[1].split()[0]
+    target = tmp_path / "model.safetensors"
+    target.write_bytes(Path(model).read_bytes())
+    done = by_command(tmp_path / "out", pictures["photo.jpg"], "--method", method, "--weights", str(target))
+    assert "photo.jpg" in done
+
+
+def test_refusals_are_readable(client: Client, pictures: dict[str, Path]) -> None:
+    with pytest.raises(AppError, match=r"text\.png"):
+        client.predict(pictures=[handle_file(str(pictures["text.png"]))], minutes=0.2, api_name="/adapt")
+    with pytest.raises(AppError, match="noisy pictures"):
+        client.predict(pictures=[], minutes=0.2, api_name="/adapt")
