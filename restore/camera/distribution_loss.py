@@ -43,8 +43,8 @@ def levels_below(ordered: Tensor, values: Tensor) -> Tensor:
     >>> levels_below(torch.tensor([0.0, 10.0, 20.0]), torch.tensor([-3.0, 5.0, 20.0])).tolist()
     [0.0, 0.25, 1.0]
     """
-    values = values.clamp(ordered[0].detach(), ordered[-1].detach())
-    upper = torch.searchsorted(ordered.detach(), values).clamp(1, len(ordered) - 1)
+    values = values.clamp(ordered[0], ordered[-1])  # with their gradient: beyond the ends the level is constant
+    upper = torch.searchsorted(ordered.detach(), values.detach()).clamp(1, len(ordered) - 1)
     low, high = ordered[upper - 1], ordered[upper]
     gap = high - low
     is_open = gap > 0

@@ -16,7 +16,7 @@ from restore.files import Limits
 from restore.jobs.request import Request, recipe_for
 from restore.page import controls, shown, words
 from restore.page.sessions import Sessions
-from restore.picture import Image, Picture, RawImage
+from restore.picture import Domain, Image, Picture, RawImage
 from restore.raw.develop import develop
 from restore.recipe import AUTO
 from restore.runtime import Runtime, Tick
@@ -124,7 +124,7 @@ def draw(compare: Compare) -> None:
     """Draw the tab and wire its events."""
     ready = controls.usable()
     choices = [("Auto", AUTO), *((method.title, name) for name, method in ready.items())]
-    useful = [AUTO, *(name for name, method in ready.items() if method.role)]
+    useful = [AUTO, *(name for name, method in ready.items() if method.role and method.domain is not Domain.MOSAIC)]
     with gr.Row():
         with gr.Column(scale=4, min_width=320):
             picture = controls.upload("Picture or raw file")

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from drawn import SEED
 
 from restore.camera.distribution_loss import (
     distribution_loss,
@@ -14,7 +15,7 @@ from restore.camera.distribution_loss import (
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence().entropy)
+    return np.random.default_rng(SEED)
 
 
 def generator() -> torch.Generator:

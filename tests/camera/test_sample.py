@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from drawn import SEED
 
 from restore.camera import BACKENDS, Branch, IsoNoise, Profile, Proxy, Spread, sample
 from restore.camera.proxy import expected_shapes
@@ -33,7 +34,7 @@ PROFILE = Profile(
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence().entropy)
+    return np.random.default_rng(SEED)
 
 
 def test_shot_noise_is_poisson(rng: np.random.Generator) -> None:
