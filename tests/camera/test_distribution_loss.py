@@ -51,7 +51,8 @@ def test_equal_values_give_no_nan() -> None:
 
 
 @pytest.mark.parametrize("cdf_weight", [0.0, 1.0])
-def test_gradient_is_that_of_finite_differences(rng: np.random.Generator, cdf_weight: float) -> None:
+def test_gradient_is_that_of_finite_differences(cdf_weight: float) -> None:
+    rng = np.random.default_rng(3)  # a query between two values a hair apart bends within any step: none here
     base = torch.from_numpy(rng.standard_normal(400))
     real = real_side(torch.from_numpy(rng.standard_t(4, 600)))
     scale = torch.tensor(1.13, dtype=torch.float64, requires_grad=True)
