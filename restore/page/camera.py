@@ -19,7 +19,8 @@ from restore.page.sessions import Sessions
 TAB = "camera"
 _HINT = (
     "Shoot **ten or more dark frames for each ISO** (cap on, 1/10 s or less, raw), and for the gain some **pairs of an"
-    " evenly lit wall** at several brightnesses. Raw files of this camera are then denoised with the profile."
+    " evenly lit wall** at several brightnesses; without those it is looked up. Raw files of"
+    " this camera are then denoised with the profile."
 )
 
 
@@ -87,8 +88,8 @@ def draw(camera: Camera) -> None:
     with gr.Row():
         with gr.Column(scale=4, min_width=320):
             darks = controls.upload("Dark frames", file_count="multiple", height=180)
-            flats = controls.upload("Flat frames in pairs (for the gain; may be left out)", file_count="multiple")
-            iso = gr.Number(None, label="ISO or gain setting, for grey PNG or TIFF frames", minimum=1)
+            flats = controls.upload("Flat frames, in pairs", file_count="multiple", height=180)
+            iso = gr.Number(0, label="ISO or gain setting of grey PNG or TIFF frames (0: raw files say it)", minimum=0)
             exact = gr.Checkbox(True, label="Learn the exact shape of the pixel noise too (minutes)")
             share = gr.Checkbox(False, label="Leave this body's own maps out, to share the profile")
             with gr.Row():

@@ -21,7 +21,7 @@ def client(server: Server) -> Client:
 def asked(client: Client, darks: list[Path], flats: list[Path]) -> tuple[str, str, list[dict[str, str]]]:
     given = [[handle_file(str(path)) for path in paths] for paths in (darks, flats)]
     result: tuple[str, str, list[dict[str, str]]] = client.predict(
-        darks=given[0], flats=given[1], iso=None, exact=False, share=False, api_name="/calibrate"
+        darks=given[0], flats=given[1], iso=0, exact=False, share=False, api_name="/calibrate"
     )
     return result
 
