@@ -64,7 +64,22 @@ def tab(browser: Any, server: Server) -> Iterator[Any]:
 
 def upload(tab: Any, *paths: Path, within: str = "Restore") -> None:
     panel = tab.get_by_role("tabpanel").filter(has=tab.get_by_role("button", name=within, exact=True))
-    panel.locator("input[type=file]").first.set_input_files([str(path) for path in paths])
+    place = panel.locator("input[type=file]").first
+    place.wait_for(state="attached")
+    tab.wait_for_timeout(500)  # a tab that was just opened may draw its fields once more
+    place.set_input_files([str(path) for path in paths])
+
+
+def give(panel: Any, index: int, path: Path) -> None:
+    """Upload into a field of a tab that was just opened, again where the field was drawn anew meanwhile."""
+    for _ in range(8):
+        panel.locator("input[type=file]").nth(index).set_input_files(str(path))
+        try:
+            panel.get_by_text(path.name).wait_for(timeout=10_000)
+        except playwright.TimeoutError:
+            continue
+        return
+    raise AssertionError(f"{path.name} was not taken")
 
 
 def restore(tab: Any, path: Path, method: str) -> None:
@@ -191,10 +206,8 @@ def test_methods_are_compared(tab: Any, pictures: dict[str, Path], tmp_path: Pat
     cv2.imwrite(str(clean), np.full((600, 800, 3), 127, np.uint8))
     tab.get_by_role("tab", name="Compare").click()
     panel = tab.get_by_role("tabpanel").filter(has=tab.get_by_role("button", name="Compare", exact=True))
-    panel.locator("input[type=file]").nth(1).set_input_files(str(clean))
-    panel.get_by_text("clean.png").wait_for()
-    panel.locator("input[type=file]").first.set_input_files(str(pictures["photo.jpg"]))
-    panel.get_by_text("photo.jpg").wait_for()
+    give(panel, 1, clean)
+    give(panel, 0, pictures["photo.jpg"])
     tab.get_by_role("button", name="Compare", exact=True).click()
     rows = panel.locator(".figures tbody tr")
     rows.nth(3).wait_for(timeout=150_000)  # every method in turn
