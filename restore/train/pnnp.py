@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from restore import weights
 from restore.colour import Floats
 from restore.degrade.mosaic import RawNoise, add_raw_noise, draw_camera, resized, unprocess
 from restore.nets.anscombe import compressed, restored, stabilise
@@ -119,6 +120,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/pnnp"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", help="weights to go on from: a key of the manifest, or a file")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     config = Config(seed=args.seed)
@@ -127,7 +129,8 @@ def main(argv: list[str] | None = None) -> None:
     rng = np.random.default_rng([config.seed, steps_done(checkpoint)])
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
-    net = UnshuffleUNet(4, 5, config.widths)
+    start = UnshuffleUNet(4, 5, config.widths).state_dict() if args.start is None else weights.load(args.start)[0]
+    net = UnshuffleUNet.from_state(start)
     budget = Budget(args.minutes, args.rate, device=args.device, optimiser="muon")
     score = validation(Photos(args.photos, held_out=True), args.device)
     examples = batches(Photos(args.photos), config, rng, args.device)
@@ -135,7 +138,8 @@ def main(argv: list[str] | None = None) -> None:
     ship(
         "pnnp",
         state,
-        command=f"restore train pnnp PHOTOS --minutes {args.minutes:g} --rate {args.rate:g} --seed {config.seed}",
+        command=f"restore train pnnp PHOTOS --minutes {args.minutes:g} --rate {args.rate:g} --seed {config.seed}"
+        + (f" --start {args.start}" if args.start else ""),
         data=FREE_PHOTOS,
         steps=progress.steps,
         hours=progress.seconds / 3600,

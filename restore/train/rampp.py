@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from restore import degrade
+from restore import degrade, weights
 from restore.colour import Floats
 from restore.nets.adasam import AdaSAM, draw
 from restore.nets.ram_unet import KINDS, RamUNet
@@ -35,7 +35,10 @@ class Config:
 
     batch: int = 8
     patch: int = 96
+    tuned_batch: int = 4
+    tuned_patch: int = 128
     margin: int = 16
+    widths: tuple[int, int, int] = (48, 96, 192)
     hidden_share: float = 0.5
     mask_rate: float = 0.2
     mac_steps: int = 40
@@ -101,6 +104,21 @@ class Masked(nn.Module):
         return both
 
 
+def started(config: Config, start: str | None, *, has_features: bool = False) -> RamUNet:
+    """Return a network to begin with: random, or of a denoiser that was told levels of noise in planes.
+
+    The denoiser's planes become the plane of ones, as if it were told ``sigma = 25 / 255`` always.
+    """
+    net = RamUNet(config.widths, has_features=has_features)
+    if start is not None:
+        state, channels = dict(weights.load(start)[0]), net.net.channels
+        head = state["head.weight"].float()
+        told = head[:, 4 * channels : 4 * channels + 1] * (25 / 255)
+        state["head.weight"] = torch.cat([head[:, : 4 * channels], told], 1)
+        net.net.load_state_dict({name: value.float() for name, value in state.items()})
+    return net
+
+
 def pretrain(restorer: RamUNet, args: argparse.Namespace, config: Config) -> None:
     """Stage 1, saved as ``stage1.pt``."""
     checkpoint = args.run / "pretrain.pt"
@@ -136,23 +154,23 @@ def rank(args: argparse.Namespace, config: Config) -> None:
 
 
 def _stage1(args: argparse.Namespace, config: Config) -> Masked:
-    model = Masked(RamUNet(has_features=False), config)
+    model = Masked(RamUNet(config.widths, has_features=False), config)
     model.load_state_dict(torch.load(args.run / "stage1.pt", weights_only=True))
     return model.eval()
 
 
-def with_content(stage1: RamUNet | None, args: argparse.Namespace, config: Config) -> RamUNet:
+def with_content(stage1: RamUNet, args: argparse.Namespace, config: Config) -> RamUNet:
     """Return a network with the weights of stage 1 and a content encoder that sees through degradations.
 
     The encoder of stage 1 teaches a copy of itself: the teacher sees the clean picture, the student the degraded
     one, and the cosine between their features is made large. The student is frozen afterwards.
     """
-    model = RamUNet()
-    start = (stage1 or model).net.state_dict()
+    model = RamUNet(config.widths)
+    start = stage1.net.state_dict()
     model.net.load_state_dict(start)
     student = {name: value for name, value in start.items() if name in model.content.state_dict()}
     model.content.load_state_dict(student)
-    teacher = RamUNet()
+    teacher = RamUNet(config.widths)
     teacher.load_state_dict(model.state_dict())
     model.content.requires_grad_(True)
     rng = np.random.default_rng(config.seed + 2)
@@ -197,7 +215,7 @@ def validation(photos: Photos, device: str, seed: int = 1) -> Callable[[nn.Modul
     rng = np.random.default_rng(seed)
     cases = []
     for picture in photos.pictures:
-        clean = as_floats(picture[:256, :256])
+        clean = as_floats(picture[:160, :160])
         cases += [(kind, spoilt(clean, kind, rng), clean) for kind in range(len(KINDS))]
 
     def score(net: nn.Module) -> str:
@@ -215,13 +233,14 @@ def validation(photos: Photos, device: str, seed: int = 1) -> Callable[[nn.Modul
 def finetune(args: argparse.Namespace, config: Config) -> None:
     """Stage 3: learn on whole pictures, all layers or the first by MAC, and ship."""
     checkpoint = args.run / f"{args.name}.pt"
-    stage1 = None if args.scratch else _stage1(args, config).restorer
-    net = with_content(stage1, args, config) if args.features else stage1 or RamUNet(has_features=False)
+    stage1 = started(config, args.start) if args.scratch else _stage1(args, config).restorer
+    net = with_content(stage1, args, config) if args.features else stage1
     if args.ratio < 1:
         ranking = list(json.loads((args.run / "mac.json").read_text(encoding="utf-8")))
         freeze(net, ranking, args.ratio, ("inject", "kinds"))
     rng = np.random.default_rng([config.seed + 1, steps_done(checkpoint)])
-    examples = batches(Photos(args.photos), config, rng, args.device)
+    tuned = replace(config, batch=config.tuned_batch, patch=config.tuned_patch)
+    examples = batches(Photos(args.photos), tuned, rng, args.device)
     score = validation(Photos(args.photos, held_out=True), args.device)
     budget = Budget(args.minutes, args.rate, device=args.device, optimiser="muon")
     state, progress = fit(net, examples, BalancedLoss(), budget, checkpoint, score)
@@ -241,6 +260,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--content-minutes", type=float, default=5)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--ratio", type=float, default=1.0, help="share of layers that are fine-tuned, by MAC")
+    parser.add_argument("--start", help="a denoiser's weights to begin with: a key of the manifest, or a file")
     parser.add_argument("--scratch", action="store_true", help="leave masked pretraining out")
     parser.add_argument("--no-features", dest="features", action="store_false", help="leave feature injection out")
     parser.add_argument("--name", default="finetune", help="name of the checkpoint")
@@ -248,15 +268,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/rampp"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--widths", type=int, nargs=3, default=Config.widths, help="channels at 1/2, 1/4 and 1/8")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     args.run.mkdir(parents=True, exist_ok=True)
-    config = Config(seed=args.seed)
+    config = Config(seed=args.seed, widths=tuple(args.widths))
     torch.manual_seed(config.seed)
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
     if args.stage == "pretrain":
-        pretrain(RamUNet(has_features=False), args, config)
+        pretrain(started(config, args.start), args, config)
     elif args.stage == "mac":
         rank(args, config)
     else:
