@@ -446,3 +446,11 @@ def test_ten_broken_files_among_sixty(tmp_path: Path) -> None:
     assert len([p for p in (tmp_path / "out").iterdir() if not p.name.endswith((".json", ".jsonl"))]) == 50
     for path, sha256 in originals.items():
         assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+
+
+def test_what_degrade_shall_do_must_be_said_once(call, tmp_path) -> None:
+    source = picture(tmp_path / "a.png")
+    for words in ([], ["--validation", "--kind", "rain"]):
+        code, _, err = call("degrade", source, "-o", tmp_path / "out", *words)
+        assert code == 2
+        assert "--kind SPEC, or --validation" in err

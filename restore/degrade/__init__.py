@@ -5,16 +5,19 @@ random generator where it draws, and returns new arrays.
 """
 
 from restore.degrade.camera import Pair, camera
+from restore.degrade.frozen import FROZEN, frozen
 from restore.degrade.scene import haze, low_light, motion_blur, rain
 from restore.degrade.simple import blur, gaussian, jpeg, poisson, quantise, salt_pepper, speckle
 from restore.degrade.spec import KINDS, degrade
 
 __all__ = [
+    "FROZEN",
     "KINDS",
     "Pair",
     "blur",
     "camera",
     "degrade",
+    "frozen",
     "gaussian",
     "haze",
     "jpeg",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from restore import files
-from restore.degrade import degrade
+from restore.degrade import FROZEN, degrade
 from restore.errors import FileError, RestoreError
 from restore.files.folder import find
 from restore.jobs.lines import line, say, say_aside
@@ -15,8 +15,8 @@ from restore.picture import RawImage
 from restore.raw.develop import develop
 
 
-def spoil(source: Path, target: Path, spec: str, seed: int) -> None:
-    """Write a degraded copy of one picture; raw files are developed first.
+def spoil(source: Path, targets: Mapping[Path, str], seed: int) -> None:
+    """Write degraded copies of one picture, each by its own spec; raw files are developed first.
 
     The draws depend on the seed and on the file's name, so neither other files nor their order change them.
 
@@ -27,30 +27,39 @@ def spoil(source: Path, target: Path, spec: str, seed: int) -> None:
     FileError
         The picture cannot be read, or the copy not written, or it is there already.
     """
-    if target.exists():
-        raise FileError(target, "is there already; give another folder")
+    for target in targets:
+        if target.exists():
+            raise FileError(target, "is there already; give another folder")
     picture = files.read(source)
     clean = develop(picture) if isinstance(picture, RawImage) else picture
-    target.parent.mkdir(parents=True, exist_ok=True)
-    files.write(target, degrade(clean, spec, seed=seed + zlib.crc32(source.name.encode())))
+    for target, spec in targets.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        files.write(target, degrade(clean, spec, seed=seed + zlib.crc32(source.name.encode())))
 
 
-def spoil_all(inputs: Sequence[Path], out: Path, spec: str, seed: int, *, is_recursive: bool, is_json: bool) -> int:
-    """Degrade files and folders of files as PNG; return the exit code: 3 where some could not be done."""
+def spoil_all(
+    inputs: Sequence[Path], out: Path, spec: str | None, seed: int, *, is_recursive: bool, is_json: bool
+) -> int:
+    """Degrade files and folders of files as PNG; return the exit code: 3 where some could not be done.
+
+    Without a ``spec`` the validation set is made: a folder for each task of `FROZEN`.
+    """
     found = find(inputs, is_recursive=is_recursive, output=out)
     failed = 0
     for item in found:
-        target = out / item.relative.with_suffix(".png")
+        name = item.relative.with_suffix(".png")
+        targets = {out / name: spec} if spec else {out / task.replace(" ", "_") / name: s for task, s in FROZEN.items()}
         try:
-            spoil(item.path, target, spec, seed)
+            spoil(item.path, targets, seed)
         except FileError as error:
             failed += 1
             say(line("degraded", source=str(item.path), error=str(error))) if is_json else say_aside(f"error: {error}")
             continue
-        if is_json:
-            say(line("degraded", source=str(item.path), target=str(target), spec=spec, seed=seed))
-        else:
-            say(f"{item.path} -> {target}")
+        for target, done in targets.items():
+            if is_json:
+                say(line("degraded", source=str(item.path), target=str(target), spec=done, seed=seed))
+            else:
+                say(f"{item.path} -> {target}")
     if not found:
         raise RestoreError("no picture was found; give picture files, or folders of them (--recursive for sub-folders)")
     return 3 if failed else 0

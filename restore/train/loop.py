@@ -22,7 +22,8 @@ class Budget:
 
     ``minutes`` counts training time over all resumed runs, and the learning rate follows a cosine over it; so a
     script ends when promised on any machine, and the number of steps is what the manifest records. ``is_half``
-    turns bfloat16 autocast on: measure first, not every processor that has bfloat16 is faster with it.
+    turns bfloat16 autocast on: measure first, not every processor that has bfloat16 is faster with it. ``steps``,
+    where given, end the run in place of the minutes: runs that are compared must not depend on a machine's load.
     """
 
     minutes: float
@@ -35,6 +36,11 @@ class Budget:
     optimiser: Literal["adamw", "muon"] = "adamw"
     save_every_s: float = 180.0
     log_every: int = 100
+    steps: int | None = None
+
+    def done(self, progress: Progress) -> float:
+        """Return the share that is done; from 1 on the run is over."""
+        return progress.steps / self.steps if self.steps else progress.seconds / (60 * self.minutes)
 
 
 @dataclass
@@ -58,7 +64,7 @@ def _optimiser(net: nn.Module, budget: Budget) -> torch.optim.Optimizer:
 
 
 def _rate(budget: Budget, progress: Progress) -> float:
-    done = min(1.0, progress.seconds / (60 * budget.minutes))
+    done = min(1.0, budget.done(progress))
     return budget.rate * min(1.0, (progress.steps + 1) / budget.warmup) * (0.5 + 0.5 * math.cos(math.pi * done))
 
 
@@ -91,7 +97,7 @@ def fit(
         average = saved["average"]
         progress = Progress(saved["steps"], saved["seconds"])
     running, last_save, last = 0.0, time.monotonic(), time.monotonic()
-    while progress.seconds < 60 * budget.minutes:
+    while budget.done(progress) < 1:
         batch = next(batches)
         for group in (group for stepper in steppers for group in stepper.param_groups):
             group["lr"] = _rate(budget, progress) * group.get("factor", 1.0)
@@ -110,9 +116,9 @@ def fit(
         progress.steps, progress.seconds, last = progress.steps + 1, progress.seconds + now - last, now
         running = value.item() if progress.steps == 1 else 0.99 * running + 0.01 * value.item()
         if progress.steps % budget.log_every == 0:
-            left = max(0.0, 60 * budget.minutes - progress.seconds)
+            left = max(0.0, progress.seconds / budget.done(progress) - progress.seconds)
             _log(f"step {progress.steps}  loss {running:.5f}  {progress.seconds / 60:.1f} min, {left / 60:.1f} to go")
-        if now - last_save > budget.save_every_s or progress.seconds >= 60 * budget.minutes:
+        if now - last_save > budget.save_every_s or budget.done(progress) >= 1:
             _save(checkpoint, net, steppers, average, progress)
             if evaluate is not None:
                 _log(f"step {progress.steps}  {_evaluate_average(net, average, evaluate)}")

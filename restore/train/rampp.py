@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from restore import degrade, weights
-from restore.colour import Floats
+from restore import weights
 from restore.nets.adasam import AdaSAM, draw
 from restore.nets.ram_unet import KINDS, RamUNet
-from restore.train.data import Photos, as_floats
+from restore.train.data import Photos
 from restore.train.loop import Budget, fit, steps_done
 from restore.train.mac import conductance, freeze
 from restore.train.muon import Muon
+from restore.train.ram_data import Batch, batches, validation
 from restore.train.ship import FREE_PHOTOS, ship
 
 MEAN = torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1)
@@ -37,48 +36,12 @@ class Config:
     patch: int = 96
     tuned_batch: int = 4
     tuned_patch: int = 128
-    margin: int = 16
     widths: tuple[int, int, int] = (48, 96, 192)
     hidden_share: float = 0.5
     mask_rate: float = 0.2
     mac_steps: int = 40
     mac_pictures: int = 2
     seed: int = 0
-
-
-Batch = tuple[Tensor, Tensor, Tensor]
-
-
-def spoilt(clean: Floats, kind: int, rng: np.random.Generator) -> Floats:
-    """Return a picture with the degradation ``KINDS[kind]``."""
-    name = KINDS[kind].replace(" ", "_")
-    if name == "noise":
-        sigma = rng.choice([15, 25, 50]) if rng.random() < 0.3 else rng.uniform(2, 50)
-        done = degrade.gaussian(clean, rng, sigma=sigma / 255)
-    elif name == "jpeg":
-        done = degrade.jpeg(clean, quality=int(rng.integers(10, 91)))
-    elif name == "clean":
-        return clean
-    else:
-        make: Callable[..., Floats] = getattr(degrade, name)
-        done = make(clean, rng)
-    return np.asarray(np.rint(np.clip(done, 0, 1) * 255) / 255, np.float32)
-
-
-def batches(photos: Photos, config: Config, rng: np.random.Generator, device: str) -> Iterator[Batch]:
-    """Yield endless batches: degraded and clean ``(B, 3, P, P)``, kinds ``(B,)``; every kind comes equally often."""
-    side, kind = config.patch + 2 * config.margin, 0
-    window = np.s_[config.margin : config.margin + config.patch, config.margin : config.margin + config.patch]
-    while True:
-        degraded, clean, kinds = [], [], []
-        for _ in range(config.batch):
-            truth = photos.crop(side, rng, of=2)
-            degraded.append(spoilt(truth, kind, rng)[window])
-            clean.append(truth[window])
-            kinds.append(kind)
-            kind = (kind + 1) % len(KINDS)
-        x, y = (torch.from_numpy(np.stack(p)).permute(0, 3, 1, 2).to(device) for p in (degraded, clean))
-        yield x, y, torch.tensor(kinds, device=device)
 
 
 class Masked(nn.Module):
@@ -124,9 +87,9 @@ def pretrain(restorer: RamUNet, args: argparse.Namespace, config: Config) -> Non
     checkpoint = args.run / "pretrain.pt"
     model = Masked(restorer, config)
     rng = np.random.default_rng([config.seed, steps_done(checkpoint)])
-    examples = batches(Photos(args.photos), config, rng, args.device)
+    examples = batches(Photos(args.photos), config.batch, config.patch, rng, args.device)
     masker = [{"params": list(model.masker.parameters()), "factor": config.mask_rate}]
-    budget = Budget(args.minutes, args.rate, device=args.device)
+    budget = Budget(args.minutes, args.rate, device=args.device, steps=args.steps)
     both = [Muon(restorer.parameters(), args.rate, 1e-4), torch.optim.AdamW(masker, weight_decay=0.0)]
     loss = partial(_masked_loss, share=config.hidden_share)
     state, _ = fit(model, examples, loss, budget, checkpoint, None, both)
@@ -142,7 +105,7 @@ def rank(args: argparse.Namespace, config: Config) -> None:
     """Stage 2: rank the layers, and write ``mac.json``."""
     model = _stage1(args, config)
     rng = np.random.default_rng(config.seed)
-    source = batches(Photos(args.photos), config, rng, "cpu")
+    source = batches(Photos(args.photos), config.batch, config.patch, rng, "cpu")
     found: dict[str, float] = {}
     for _ in range(config.mac_pictures):
         x = next(source)[0]
@@ -182,9 +145,9 @@ def with_content(stage1: RamUNet, args: argparse.Namespace, config: Config) -> R
         seen = net.content_of(batch[0])
         return torch.stack([1 - F.cosine_similarity(a, b, 1).mean() for a, b in zip(seen, truth, strict=True)]).mean()
 
-    budget = Budget(args.content_minutes, 3e-4, device=args.device, optimiser="muon")
-    examples = batches(Photos(args.photos), config, rng, args.device)
-    state, _ = fit(model, examples, distance, budget, args.run / "content.pt")
+    budget = Budget(args.content_minutes, 3e-4, device=args.device, optimiser="muon", steps=args.content_steps)
+    examples = batches(Photos(args.photos), config.batch, config.patch, rng, args.device)
+    state, _ = fit(model, examples, distance, budget, args.run / f"{args.name} content.pt")
     model.load_state_dict(state)
     model.content.requires_grad_(False)
     return model
@@ -210,26 +173,6 @@ class BalancedLoss:
         return total
 
 
-def validation(photos: Photos, device: str, seed: int = 1) -> Callable[[nn.Module], str]:
-    """Return a function that scores a network on held-out photos: dB gained over the input, for each kind."""
-    rng = np.random.default_rng(seed)
-    cases = []
-    for picture in photos.pictures:
-        clean = as_floats(picture[:160, :160])
-        cases += [(kind, spoilt(clean, kind, rng), clean) for kind in range(len(KINDS))]
-
-    def score(net: nn.Module) -> str:
-        gains: dict[str, list[float]] = {}
-        for kind, degraded, clean in cases:
-            x = torch.from_numpy(degraded).permute(2, 0, 1)[None].to(device)
-            y = net(x)[0].permute(1, 2, 0).clamp(0, 1).cpu().numpy()
-            before = float(np.mean((degraded - clean) ** 2)) if kind else 1.0
-            gains.setdefault(KINDS[kind], []).append(10 * float(np.log10(before / np.mean((y - clean) ** 2))))
-        return "  ".join(f"{name} {np.mean(values):.2f}" for name, values in gains.items())
-
-    return score
-
-
 def finetune(args: argparse.Namespace, config: Config) -> None:
     """Stage 3: learn on whole pictures, all layers or the first by MAC, and ship."""
     checkpoint = args.run / f"{args.name}.pt"
@@ -239,10 +182,9 @@ def finetune(args: argparse.Namespace, config: Config) -> None:
         ranking = list(json.loads((args.run / "mac.json").read_text(encoding="utf-8")))
         freeze(net, ranking, args.ratio, ("inject", "kinds"))
     rng = np.random.default_rng([config.seed + 1, steps_done(checkpoint)])
-    tuned = replace(config, batch=config.tuned_batch, patch=config.tuned_patch)
-    examples = batches(Photos(args.photos), tuned, rng, args.device)
-    score = validation(Photos(args.photos, held_out=True), args.device)
-    budget = Budget(args.minutes, args.rate, device=args.device, optimiser="muon")
+    examples = batches(Photos(args.photos), config.tuned_batch, config.tuned_patch, rng, args.device)
+    score = validation(Photos(args.photos, held_out=True), args.device, args.run / f"{args.name}.png")
+    budget = Budget(args.minutes, args.rate, device=args.device, optimiser="muon", steps=args.steps)
     state, progress = fit(net, examples, BalancedLoss(), budget, checkpoint, score)
     if args.ship:
         command = "restore train rampp PHOTOS --stage pretrain, then mac, then finetune"
@@ -258,6 +200,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--stage", choices=("pretrain", "mac", "finetune"), required=True)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--content-minutes", type=float, default=5)
+    parser.add_argument("--steps", type=int, help="end after so many steps, in place of the minutes")
+    parser.add_argument("--content-steps", type=int, help="the same for the content encoder")
+    parser.add_argument("--patch", type=int, help="side of a patch (96; 128 in fine-tuning)")
+    parser.add_argument("--batch", type=int, help="patches a step (8; 4 in fine-tuning)")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--ratio", type=float, default=1.0, help="share of layers that are fine-tuned, by MAC")
     parser.add_argument("--start", help="a denoiser's weights to begin with: a key of the manifest, or a file")
@@ -273,6 +219,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     args.run.mkdir(parents=True, exist_ok=True)
     config = Config(seed=args.seed, widths=tuple(args.widths))
+    if args.patch:
+        config = replace(config, patch=args.patch, tuned_patch=args.patch)
+    if args.batch:
+        config = replace(config, batch=args.batch, tuned_batch=args.batch)
     torch.manual_seed(config.seed)
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from restore import files
-from restore.degrade import KINDS
+from restore.degrade import FROZEN, KINDS, frozen
 from restore.errors import RecipeError
 from restore.jobs.spoil import spoil_all
 from restore.picture import Image
@@ -28,7 +28,7 @@ def read(path: Path) -> np.ndarray:
     return picture.pixels
 
 
-def done(inputs: list[Path], out: Path, spec: str = "gaussian sigma=0.1", seed: int = 3) -> int:
+def done(inputs: list[Path], out: Path, spec: str | None = "gaussian sigma=0.1", seed: int = 3) -> int:
     return spoil_all(inputs, out, spec, seed, is_recursive=False, is_json=False)
 
 
@@ -60,3 +60,15 @@ def test_bad_files_are_named_and_the_rest_is_done(pictures: Path, tmp_path: Path
     assert done([pictures / "a.png"], tmp_path / "out") == 3  # never over what is there
     with pytest.raises(RecipeError, match="rian"):
         done([pictures], tmp_path / "other", "rian")
+
+
+def test_the_validation_set_is_a_folder_for_each_task_and_the_one_that_python_gives(
+    pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "set"
+    assert done([pictures], out, None, 0) == 0
+    assert {p.name for p in out.iterdir()} == {task.replace(" ", "_") for task in FROZEN}
+    clean = files.read(pictures / "a.png")
+    assert isinstance(clean, Image)
+    for task, degraded in frozen(clean, "a.png"):
+        assert np.allclose(read(out / task.replace(" ", "_") / "a.png"), degraded.pixels, atol=1e-6), task

@@ -1,0 +1,80 @@
+"""What ``rampp`` learns from: photos with each kind of degradation in turn; and a validation to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from restore import degrade
+from restore.colour import Floats
+from restore.nets.ram_unet import KINDS
+from restore.train.data import Photos, as_floats
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+MARGIN = 16
+"""Pixels around a patch that are degraded too and cut off: blur and rain come from outside."""
+
+
+def spoilt(clean: Floats, kind: int, rng: np.random.Generator) -> Floats:
+    """Return a picture with the degradation ``KINDS[kind]``."""
+    name = KINDS[kind].replace(" ", "_")
+    if name == "noise":
+        sigma = rng.choice([15, 25, 50]) if rng.random() < 0.3 else rng.uniform(2, 50)
+        done = degrade.gaussian(clean, rng, sigma=sigma / 255)
+    elif name == "jpeg":
+        done = degrade.jpeg(clean, quality=int(rng.integers(10, 91)))
+    elif name == "clean":
+        return clean
+    else:
+        make: Callable[..., Floats] = getattr(degrade, name)
+        done = make(clean, rng)
+    return degrade.quantise(done)
+
+
+def batches(photos: Photos, size: int, patch: int, rng: np.random.Generator, device: str) -> Iterator[Batch]:
+    """Yield endless batches: degraded and clean ``(B, 3, P, P)``, kinds ``(B,)``; every kind comes equally often."""
+    side, kind = patch + 2 * MARGIN, 0
+    window = np.s_[MARGIN : MARGIN + patch, MARGIN : MARGIN + patch]
+    while True:
+        degraded, clean, kinds = [], [], []
+        for _ in range(size):
+            truth = photos.crop(side, rng, of=2)
+            degraded.append(spoilt(truth, kind, rng)[window])
+            clean.append(truth[window])
+            kinds.append(kind)
+            kind = (kind + 1) % len(KINDS)
+        x, y = (torch.from_numpy(np.stack(p)).permute(0, 3, 1, 2).to(device) for p in (degraded, clean))
+        yield x, y, torch.tensor(kinds, device=device)
+
+
+def validation(photos: Photos, device: str, sheet: Path, seed: int = 1) -> Callable[[nn.Module], str]:
+    """Return a function that scores a network on held-out photos: dB gained over the input, for each kind.
+
+    It also writes ``sheet``: a row for each kind, with input, result and truth of one photo.
+    """
+    rng = np.random.default_rng(seed)
+    cases = []
+    for picture in photos.pictures:
+        clean = as_floats(picture[:160, :160])
+        cases += [(kind, spoilt(clean, kind, rng), clean) for kind in range(len(KINDS))]
+
+    def score(net: nn.Module) -> str:
+        gains: dict[str, list[float]] = {}
+        rows: list[Floats] = []
+        for kind, degraded, clean in cases:
+            x = torch.from_numpy(degraded).permute(2, 0, 1)[None].to(device)
+            y = net(x)[0].permute(1, 2, 0).clamp(0, 1).cpu().numpy()
+            before = float(np.mean((degraded - clean) ** 2)) if kind else 1.0
+            gains.setdefault(KINDS[kind], []).append(10 * float(np.log10(before / np.mean((y - clean) ** 2))))
+            if len(rows) < len(KINDS):
+                rows.append(np.hstack([degraded, y, clean]))
+        cv2.imwrite(str(sheet), np.rint(np.vstack(rows)[..., ::-1] * 255))
+        return "  ".join(f"{name} {np.mean(values):.2f}" for name, values in gains.items())
+
+    return score

@@ -1,0 +1,137 @@
+"""The three stages of ``rampp``, at a small size, and what each promises."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from restore.nets.ram_unet import KINDS, RamUNet
+from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.train import rampp
+from restore.train.data import Photos
+from restore.train.mac import conductance, edge_energy, freeze
+from restore.train.ram_data import batches
+from restore.train.ship import ship
+
+SMALL = (8, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for i in range(40):  # the last is held out
+        rough = rng.integers(0, 256, (12, 12, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{i:02}.png"), cv2.resize(rough, (168, 168), interpolation=cv2.INTER_CUBIC))
+    return folder
+
+
+def test_three_stages_run_and_what_they_leave_serves_the_next(photos: Path, tmp_path: Path) -> None:
+    common = [str(photos), "--run", str(tmp_path), "--widths", "8", "8", "8", "--patch", "64", "--batch", "8"]
+    rampp.main([*common, "--stage", "pretrain", "--steps", "3"])
+    rampp.main([*common, "--stage", "mac"])
+    ranking = json.loads((tmp_path / "mac.json").read_text())
+    assert list(ranking.values()) == sorted(ranking.values(), reverse=True)
+    assert {"net.head", "net.tail", "net.middle.0.conv1"} <= set(ranking)
+    rampp.main([*common, "--stage", "finetune", "--content-steps", "2", "--steps", "3", "--ratio", "0.3"])
+    stage1 = torch.load(tmp_path / "stage1.pt", weights_only=True)
+    tuned = torch.load(tmp_path / "finetune.pt", weights_only=True)["net"]
+    RamUNet.from_state(tuned)
+    moved = {name for name, value in tuned.items() if not torch.equal(value, stage1.get(f"restorer.{name}", value))}
+    first = set(list(ranking)[: round(0.3 * len(ranking))])
+    assert {name.rpartition(".")[0] for name in moved if name.startswith("net.")} <= first
+    assert cv2.imread(str(tmp_path / "finetune.png")).shape == (8 * 160, 3 * 160, 3)
+
+
+def test_it_can_begin_as_a_denoiser(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    denoiser = UnshuffleUNet(3, 2, SMALL)
+    nn.init.normal_(denoiser.tail.weight, std=1e-3)
+    file = ship("denoise", denoiser.state_dict(), command="", data="", steps=1, hours=0, folder=tmp_path)
+    net = rampp.started(rampp.Config(widths=SMALL), str(file), has_features=True)
+    x = torch.rand(1, 3, 32, 32)
+    told = torch.tensor([25 / 255, 0]).view(1, 2, 1, 1)
+    change = denoiser(x, told)
+    assert (x - net(x) - change).abs().max() < 0.01 * change.abs().max()  # the file holds 16 bits
+    assert change.abs().max() > 0.01
+
+
+def test_the_mask_network_learns_to_hide_where_errors_are_large() -> None:
+    torch.manual_seed(0)
+    model = rampp.Masked(RamUNet(SMALL, has_features=False), rampp.Config(patch=64)).eval()
+    x = torch.full((8, 3, 64, 64), 0.5)
+    x[..., :32] += 0.2 * torch.randn(8, 3, 64, 32)  # rough on the left
+    optimiser = torch.optim.Adam(model.masker.parameters(), 1e-3)
+    for _ in range(25):
+        optimiser.zero_grad()
+        model.loss((x, x, torch.zeros(8)), 0.5).backward()
+        optimiser.step()
+    chance = model.masker(x - rampp.MEAN).view(8, 8, 8)
+    assert chance[..., :4].sum() > 1.2 * chance[..., 4:].sum()
+
+
+def test_hidden_pixels_do_not_reach_the_restorer(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = rampp.Masked(RamUNet(SMALL, has_features=False), rampp.Config(patch=64))
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(model.restorer, "forward", lambda x: seen.append(x) or x)
+    x = torch.rand(2, 3, 64, 64) / 4  # the mean of photos does not occur in it
+    model.loss((x, x, torch.zeros(2)), 0.5)
+    hidden = (seen[0] == rampp.MEAN).all(1)
+    assert hidden.float().mean() == 0.5
+    assert torch.equal(seen[0].permute(0, 2, 3, 1)[~hidden], x.permute(0, 2, 3, 1)[~hidden])
+
+
+class _Chain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.idle = nn.Conv2d(3, 3, 1, bias=False), nn.Conv2d(3, 3, 1, bias=False)
+        nn.init.zeros_(self.idle.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        used: torch.Tensor = self.used(x)
+        return used + self.idle(x)
+
+
+def test_conductance_is_what_a_loop_over_revealed_pixels_finds() -> None:
+    torch.manual_seed(0)
+    net, steps = _Chain(), 8
+    x = torch.randn(2, 3, 8, 8)
+    order = torch.rand(2, 64).argsort(1)
+    found = conductance(net, net, x, order, steps)
+    assert list(found) == ["used", "idle"]
+    assert found["idle"] == 0
+    total, before = torch.zeros_like(x), None
+    for step in range(steps):
+        seen = torch.zeros(2, 64)
+        for picture in range(2):
+            for pixel in order[picture, : round((0.5 + 0.5 * step / steps) * 64)]:
+                seen[picture, pixel] = 1
+        y = net.used(x * seen.view(2, 1, 8, 8)).detach().requires_grad_()
+        edge_energy(y).backward()
+        if before is not None:
+            total += y.grad * (y.detach() - before)
+        before = y.detach()
+    assert found["used"] == pytest.approx(float(total.abs().mean((1, 2, 3)).sum()), rel=1e-5)
+
+
+def test_only_the_chosen_layers_learn() -> None:
+    net = RamUNet(SMALL)
+    learning = freeze(net, ["net.tail", "net.head", "net.enc1.0.conv1"], 0.34, ("inject", "kinds"))
+    assert sorted(learning) == ["inject4.weight", "inject8.weight", "kinds.bias", "kinds.weight", "net.tail.weight"]
+    assert not any(name.startswith("content.") for name in freeze(net, [], 1.0))
+
+
+def test_every_kind_comes_equally_often_and_seeds_repeat(photos: Path) -> None:
+    first, again = (batches(Photos(photos), 8, 64, np.random.default_rng(3), "cpu") for _ in range(2))
+    for _ in range(2):
+        (x, y, kinds), (same, *_) = next(first), next(again)
+        assert sorted(kinds.tolist()) == list(range(len(KINDS)))
+        assert torch.equal(x, same)
+        assert torch.equal(x[0], y[0])  # clean
+        assert all(not torch.equal(x[i], y[i]) for i in range(1, len(KINDS)))
