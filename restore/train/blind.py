@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from restore import degrade, weights
+from restore import degrade
 from restore.colour import Floats
 from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.train import options
 from restore.train.data import Photos, as_floats
-from restore.train.loop import Budget, fit, steps_done
-from restore.train.ship import FREE_PHOTOS, ship
+from restore.train.loop import fit
+from restore.train.ship import ship
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,6 @@ class Config:
     candidates: int = 3
     sigmas: tuple[tuple[float, float, float], ...] = ((5, 55, 0.74), (0, 100, 0.2), (100, 255, 0.06))
     aliased_share: float = 0.2
-    seed: int = 0
 
 
 Batch = tuple[Tensor, Tensor]
@@ -99,37 +96,16 @@ def untold(state: Mapping[str, Tensor]) -> UnshuffleUNet:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the training from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--rate", type=float, default=5e-4)
-    parser.add_argument("--run", type=Path, default=Path("runs/blind"))
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", help="weights to go on from: a key of the manifest, or a file")
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args(argv)
-    config = Config(seed=args.seed)
-    torch.manual_seed(config.seed)
-    checkpoint = args.run / "checkpoint.pt"
-    rng = np.random.default_rng([config.seed, steps_done(checkpoint)])
-    torch.set_num_threads(args.threads)
-    cv2.setNumThreads(args.threads)
-    net = UnshuffleUNet(conditions=0) if args.start is None else untold(weights.load(args.start)[0])
-    budget = Budget(args.minutes, args.rate, device=args.device, optimiser="muon")
+    made = options.parser("blind", __doc__, minutes=30, rate=5e-4)
+    args = made.parse_args(argv)
+    options.prepare(args)
+    config, checkpoint = Config(), args.run / "checkpoint.pt"
+    state = options.started(args)
+    net = UnshuffleUNet(conditions=0) if state is None else untold(state)
     score = validation(Photos(args.photos, held_out=True), args.device)
-    examples = batches(Photos(args.photos), config, rng, args.device)
-    state, progress = fit(net, examples, loss, budget, checkpoint, score)
-    ship(
-        "blind",
-        state,
-        command=f"restore train blind PHOTOS --minutes {args.minutes:g} --rate {args.rate:g} --seed {config.seed}"
-        + (f" --start {args.start}" if args.start else ""),
-        data=FREE_PHOTOS,
-        steps=progress.steps,
-        hours=progress.seconds / 3600,
-        seed=config.seed,
-    )
+    examples = batches(Photos(args.photos), config, options.generator(args, checkpoint), args.device)
+    state, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)
+    ship("blind", state, progress, command=options.command("blind", made, args), seed=args.seed)
 
 
 if __name__ == "__main__":

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from restore import degrade, weights
+from restore import degrade
 from restore.colour import Floats
 from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.train import options
 from restore.train.data import Photos, as_floats
-from restore.train.loop import Budget, fit, steps_done
-from restore.train.ship import FREE_PHOTOS, ship
+from restore.train.loop import fit
+from restore.train.ship import ship
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,6 @@ class Config:
     told_low: float = 0.4
     told_high: float = 1.3
     zoom_max: float = 2.5
-    seed: int = 0
 
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -101,37 +99,16 @@ def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the training from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--minutes", type=float, default=120)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--run", type=Path, default=Path("runs/denoise"))
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", help="weights to go on from: a key of the manifest, or a file")
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args(argv)
-    config = Config(seed=args.seed)
-    torch.manual_seed(config.seed)
-    checkpoint = args.run / "checkpoint.pt"
-    rng = np.random.default_rng([config.seed, steps_done(checkpoint)])
-    torch.set_num_threads(args.threads)
-    cv2.setNumThreads(args.threads)
-    net = UnshuffleUNet() if args.start is None else UnshuffleUNet.from_state(weights.load(args.start)[0])
-    budget = Budget(args.minutes, args.rate, device=args.device, optimiser="muon")
+    made = options.parser("denoise", __doc__, minutes=120)
+    args = made.parse_args(argv)
+    options.prepare(args)
+    config, checkpoint = Config(), args.run / "checkpoint.pt"
+    state = options.started(args)
+    net = UnshuffleUNet() if state is None else UnshuffleUNet.from_state(state)
     score = validation(Photos(args.photos, held_out=True), args.device)
-    examples = batches(Photos(args.photos), config, rng, args.device)
-    state, progress = fit(net, examples, loss, budget, checkpoint, score)
-    ship(
-        "denoise",
-        state,
-        command=f"restore train denoise PHOTOS --minutes {args.minutes:g} --rate {args.rate:g} --seed {config.seed}"
-        + (f" --start {args.start}" if args.start else ""),
-        data=FREE_PHOTOS,
-        steps=progress.steps,
-        hours=progress.seconds / 3600,
-        seed=config.seed,
-    )
+    examples = batches(Photos(args.photos), config, options.generator(args, checkpoint), args.device)
+    state, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)
+    ship("denoise", state, progress, command=options.command("denoise", made, args), seed=args.seed)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,8 +13,9 @@ from restore.nets.score_unet import conditions
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.objectives import gr2r
 from restore.objectives.family import Family
+from restore.train import options
 from restore.train.data import Photos, as_floats
-from restore.train.loop import Budget, fit, steps_done
+from restore.train.loop import Progress, fit
 from restore.train.ship import FREE_PHOTOS, ship
 
 
@@ -39,7 +37,6 @@ class Config:
     sigma: tuple[float, float] = (1 / 255, 56 / 255)
     count: tuple[float, float] = (0.0045, 0.11)
     looks: tuple[float, float] = (15, 140)
-    seed: int = 0
 
 
 GREY = Config(channels=1, widths=(32, 64, 128))
@@ -113,48 +110,29 @@ def validation(photos: Photos, channels: int) -> Callable[[nn.Module], str]:
     return score
 
 
-def train(config: Config, photos: Path, budget: Budget, checkpoint: Path) -> tuple[dict[str, Tensor], int, float]:
-    """Train one network; return its weights, the steps and the hours that it took."""
-    torch.manual_seed(config.seed)
-    seed = [config.seed, steps_done(checkpoint)]
-    generator = torch.Generator().manual_seed(seed[0] + 1_000_003 * seed[1])
-    net = UnshuffleUNet(config.channels, config.channels + 2, config.widths)
-    examples = batches(Photos(photos), config, np.random.default_rng(seed), generator)
-    score = validation(Photos(photos, held_out=True), config.channels)
-    state, progress = fit(net, examples, loss, budget, checkpoint, score)
-    return state, progress.steps, progress.seconds / 3600
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run the training from the command line: first the colour network, then the grey one."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--minutes", type=float, default=55)
-    parser.add_argument("--grey-minutes", type=float, default=15)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--run", type=Path, default=Path("runs/noise2score"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
-    cv2.setNumThreads(args.threads)
-    weights: dict[str, Tensor] = {}
-    steps, hours = 0, 0.0
+    made = options.parser("noise2score", __doc__, minutes=55)
+    made.add_argument("--grey-minutes", type=float, default=15)
+    args = made.parse_args(argv)
+    options.prepare(args)
+    start = options.started(args) or {}
+    learnt: dict[str, Tensor] = {}
+    total = Progress()
     for name, config, minutes in (("colour", Config(), args.minutes), ("grey", GREY, args.grey_minutes)):
-        budget = Budget(minutes, args.rate, optimiser="muon", save_every_s=300)
-        state, more_steps, more_hours = train(config, args.photos, budget, args.run / f"{name}.pt")
-        weights |= {f"{name}.{key}": value for key, value in state.items()}
-        steps, hours = steps + more_steps, hours + more_hours
-    ship(
-        "noise2score",
-        weights,
-        command=f"restore train noise2score PHOTOS --minutes {args.minutes:g} --grey-minutes {args.grey_minutes:g} "
-        f"--rate {args.rate:g} --seed {args.seed}",
-        data=f"{FREE_PHOTOS}, with noise: no clean picture is learnt from",
-        steps=steps,
-        hours=hours,
-        seed=args.seed,
-    )
+        checkpoint = args.run / f"{name}.pt"
+        state = {key.removeprefix(f"{name}."): value for key, value in start.items() if key.startswith(f"{name}.")}
+        net = UnshuffleUNet(config.channels, config.channels + 2, config.widths)
+        net.load_state_dict(state or net.state_dict())
+        rng = options.generator(args, checkpoint)
+        draws = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        examples = batches(Photos(args.photos), config, rng, draws)
+        score = validation(Photos(args.photos, held_out=True), config.channels)
+        state, progress = fit(net, examples, loss, options.budget(args, minutes=minutes), checkpoint, score)
+        learnt |= {f"{name}.{key}": value for key, value in state.items()}
+        total = Progress(total.steps + progress.steps, total.seconds + progress.seconds)
+    data = f"{FREE_PHOTOS}, with noise: no clean picture is learnt from"
+    ship("noise2score", learnt, total, command=options.command("noise2score", made, args), data=data, seed=args.seed)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from restore import weights
 from restore.nets.noiser import Noiser
+from restore.train.loop import Progress
 from restore.train.ship import ship
 
 
@@ -85,10 +86,9 @@ def main(argv: list[str] | None = None) -> None:
     ship(
         "noiser",
         net.state_dict(),
+        Progress(config.steps, time.monotonic() - start),
         command=" ".join(["restore train noiser", *changed]),
         data="synthetic noise only",
-        steps=config.steps,
-        hours=(time.monotonic() - start) / 3600,
         seed=config.seed,
         scores={f"training {name}, last 100 steps": value for name, value in scores.items()},
         folder=args.folder,

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from restore import weights
 from restore.colour import Floats
 from restore.degrade.mosaic import RawNoise, add_raw_noise, draw_camera, resized, unprocess
 from restore.nets.anscombe import compressed, restored, stabilise
 from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.train import options
 from restore.train.data import Photos
-from restore.train.loop import Budget, fit, steps_done
-from restore.train.ship import FREE_PHOTOS, ship
+from restore.train.loop import fit
+from restore.train.ship import ship
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,6 @@ class Config:
     ratio_max: float = 300.0
     told_error: float = 0.05
     widths: tuple[int, int, int] = (32, 64, 128)
-    seed: int = 0
 
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -113,38 +109,15 @@ def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the training from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--run", type=Path, default=Path("runs/pnnp"))
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", help="weights to go on from: a key of the manifest, or a file")
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args(argv)
-    config = Config(seed=args.seed)
-    torch.manual_seed(config.seed)
-    checkpoint = args.run / "checkpoint.pt"
-    rng = np.random.default_rng([config.seed, steps_done(checkpoint)])
-    torch.set_num_threads(args.threads)
-    cv2.setNumThreads(args.threads)
-    start = UnshuffleUNet(4, 5, config.widths).state_dict() if args.start is None else weights.load(args.start)[0]
-    net = UnshuffleUNet.from_state(start)
-    budget = Budget(args.minutes, args.rate, device=args.device, optimiser="muon")
+    made = options.parser("pnnp", __doc__, minutes=60)
+    args = made.parse_args(argv)
+    options.prepare(args)
+    config, checkpoint = Config(), args.run / "checkpoint.pt"
+    net = UnshuffleUNet.from_state(options.started(args) or UnshuffleUNet(4, 5, config.widths).state_dict())
     score = validation(Photos(args.photos, held_out=True), args.device)
-    examples = batches(Photos(args.photos), config, rng, args.device)
-    state, progress = fit(net, examples, loss, budget, checkpoint, score)
-    ship(
-        "pnnp",
-        state,
-        command=f"restore train pnnp PHOTOS --minutes {args.minutes:g} --rate {args.rate:g} --seed {config.seed}"
-        + (f" --start {args.start}" if args.start else ""),
-        data=FREE_PHOTOS,
-        steps=progress.steps,
-        hours=progress.seconds / 3600,
-        seed=config.seed,
-    )
+    examples = batches(Photos(args.photos), config, options.generator(args, checkpoint), args.device)
+    state, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)
+    ship("pnnp", state, progress, command=options.command("pnnp", made, args), seed=args.seed)
 
 
 if __name__ == "__main__":

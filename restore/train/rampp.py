@@ -6,23 +6,21 @@ import argparse
 import json
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from restore import weights
 from restore.nets.adasam import AdaSAM, draw
 from restore.nets.ram_unet import KINDS, RamUNet
+from restore.train import options
 from restore.train.data import Photos
-from restore.train.loop import Budget, fit, steps_done
+from restore.train.loop import Budget, fit
 from restore.train.mac import conductance, freeze
 from restore.train.muon import Muon
 from restore.train.ram_data import Batch, batches, validation
-from restore.train.ship import FREE_PHOTOS, ship
+from restore.train.ship import ship
 
 MEAN = torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1)
 """What a hidden pixel becomes: the mean of photos."""
@@ -40,18 +38,17 @@ class Config:
     hidden_share: float = 0.5
     mask_rate: float = 0.2
     mac_steps: int = 40
-    mac_pictures: int = 2
-    seed: int = 0
+    mac_batches: int = 2
 
 
 class Masked(nn.Module):
     """The restorer and the mask network, learning together."""
 
-    def __init__(self, restorer: RamUNet, config: Config) -> None:
+    def __init__(self, restorer: RamUNet, config: Config, seed: int = 0) -> None:
         super().__init__()
         self.restorer = restorer
         self.masker = AdaSAM((config.patch // 8) ** 2, 8, width=96, heads=4)
-        self.generator = torch.Generator().manual_seed(config.seed)
+        self.generator = torch.Generator().manual_seed(seed)
 
     def loss(self, batch: Batch, share: float) -> Tensor:
         """Masked L1 for the restorer; for the mask network, the score-function estimate that seeks large errors."""
@@ -67,32 +64,31 @@ class Masked(nn.Module):
         return both
 
 
-def started(config: Config, start: str | None, *, has_features: bool = False) -> RamUNet:
+def started(config: Config, args: argparse.Namespace) -> RamUNet:
     """Return a network to begin with: random, or of a denoiser that was told levels of noise in planes.
 
     The denoiser's planes become the plane of ones, as if it were told ``sigma = 25 / 255`` always.
     """
-    net = RamUNet(config.widths, has_features=has_features)
-    if start is not None:
-        state, channels = dict(weights.load(start)[0]), net.net.channels
-        head = state["head.weight"].float()
+    net = RamUNet(config.widths, has_features=False)
+    state = options.started(args)
+    if state is not None:
+        head, channels = state["head.weight"], net.net.channels
         told = head[:, 4 * channels : 4 * channels + 1] * (25 / 255)
         state["head.weight"] = torch.cat([head[:, : 4 * channels], told], 1)
-        net.net.load_state_dict({name: value.float() for name, value in state.items()})
+        net.net.load_state_dict(state)
     return net
 
 
 def pretrain(restorer: RamUNet, args: argparse.Namespace, config: Config) -> None:
     """Stage 1, saved as ``stage1.pt``."""
     checkpoint = args.run / "pretrain.pt"
-    model = Masked(restorer, config)
-    rng = np.random.default_rng([config.seed, steps_done(checkpoint)])
+    model = Masked(restorer, config, args.seed)
+    rng = options.generator(args, checkpoint)
     examples = batches(Photos(args.photos), config.batch, config.patch, rng, args.device)
     masker = [{"params": list(model.masker.parameters()), "factor": config.mask_rate}]
-    budget = Budget(args.minutes, args.rate, device=args.device, steps=args.steps)
     both = [Muon(restorer.parameters(), args.rate, 1e-4), torch.optim.AdamW(masker, weight_decay=0.0)]
     loss = partial(_masked_loss, share=config.hidden_share)
-    state, _ = fit(model, examples, loss, budget, checkpoint, None, both)
+    state, _ = fit(model, examples, loss, options.budget(args), checkpoint, None, both)
     torch.save(state, args.run / "stage1.pt")
 
 
@@ -104,10 +100,10 @@ def _masked_loss(model: nn.Module, batch: Batch, share: float) -> Tensor:
 def rank(args: argparse.Namespace, config: Config) -> None:
     """Stage 2: rank the layers, and write ``mac.json``."""
     model = _stage1(args, config)
-    rng = np.random.default_rng(config.seed)
+    rng = np.random.default_rng(args.seed)
     source = batches(Photos(args.photos), config.batch, config.patch, rng, "cpu")
     found: dict[str, float] = {}
-    for _ in range(config.mac_pictures):
+    for _ in range(config.mac_batches):
         x = next(source)[0]
         order = model.masker.pixels(model.masker(x - MEAN), *x.shape[-2:]).flatten(1).argsort(1).detach()
         part = conductance(model.restorer, lambda seen: model.restorer(seen + MEAN), x - MEAN, order, config.mac_steps)
@@ -136,7 +132,8 @@ def with_content(stage1: RamUNet, args: argparse.Namespace, config: Config) -> R
     teacher = RamUNet(config.widths)
     teacher.load_state_dict(model.state_dict())
     model.content.requires_grad_(True)
-    rng = np.random.default_rng(config.seed + 2)
+    checkpoint = args.run / f"{args.name} content.pt"
+    rng = options.generator(args, checkpoint, 2)
 
     def distance(net: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(net, RamUNet)
@@ -147,7 +144,7 @@ def with_content(stage1: RamUNet, args: argparse.Namespace, config: Config) -> R
 
     budget = Budget(args.content_minutes, 3e-4, device=args.device, optimiser="muon", steps=args.content_steps)
     examples = batches(Photos(args.photos), config.batch, config.patch, rng, args.device)
-    state, _ = fit(model, examples, distance, budget, args.run / f"{args.name} content.pt")
+    state, _ = fit(model, examples, distance, budget, checkpoint)
     model.load_state_dict(state)
     model.content.requires_grad_(False)
     return model
@@ -173,65 +170,49 @@ class BalancedLoss:
         return total
 
 
-def finetune(args: argparse.Namespace, config: Config) -> None:
+def finetune(args: argparse.Namespace, config: Config, command: str) -> None:
     """Stage 3: learn on whole pictures, all layers or the first by MAC, and ship."""
     checkpoint = args.run / f"{args.name}.pt"
-    stage1 = started(config, args.start) if args.scratch else _stage1(args, config).restorer
-    net = with_content(stage1, args, config) if args.features else stage1
+    stage1 = started(config, args) if args.scratch else _stage1(args, config).restorer
+    net = stage1 if args.no_features else with_content(stage1, args, config)
     if args.ratio < 1:
         ranking = list(json.loads((args.run / "mac.json").read_text(encoding="utf-8")))
         freeze(net, ranking, args.ratio, ("inject", "kinds"))
-    rng = np.random.default_rng([config.seed + 1, steps_done(checkpoint)])
+    rng = options.generator(args, checkpoint, 1)
     examples = batches(Photos(args.photos), config.tuned_batch, config.tuned_patch, rng, args.device)
     score = validation(Photos(args.photos, held_out=True), args.device, args.run / f"{args.name}.png")
-    budget = Budget(args.minutes, args.rate, device=args.device, optimiser="muon", steps=args.steps)
-    state, progress = fit(net, examples, BalancedLoss(), budget, checkpoint, score)
+    state, progress = fit(net, examples, BalancedLoss(), options.budget(args), checkpoint, score)
     if args.ship:
-        command = "restore train rampp PHOTOS --stage pretrain, then mac, then finetune"
-        options = f" --ratio {args.ratio:g} --minutes {args.minutes:g} --rate {args.rate:g} --seed {config.seed} --ship"
-        hours = progress.seconds / 3600
-        ship("rampp", state, command=command + options, data=FREE_PHOTOS, steps=progress.steps, hours=hours)
+        ship("rampp", state, progress, command=f"{command} (after --stage pretrain and --stage mac)", seed=args.seed)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run a stage from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--stage", choices=("pretrain", "mac", "finetune"), required=True)
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--content-minutes", type=float, default=5)
-    parser.add_argument("--steps", type=int, help="end after so many steps, in place of the minutes")
-    parser.add_argument("--content-steps", type=int, help="the same for the content encoder")
-    parser.add_argument("--patch", type=int, help="side of a patch (96; 128 in fine-tuning)")
-    parser.add_argument("--batch", type=int, help="patches a step (8; 4 in fine-tuning)")
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--ratio", type=float, default=1.0, help="share of layers that are fine-tuned, by MAC")
-    parser.add_argument("--start", help="a denoiser's weights to begin with: a key of the manifest, or a file")
-    parser.add_argument("--scratch", action="store_true", help="leave masked pretraining out")
-    parser.add_argument("--no-features", dest="features", action="store_false", help="leave feature injection out")
-    parser.add_argument("--name", default="finetune", help="name of the checkpoint")
-    parser.add_argument("--ship", action="store_true", help="put the result among the shipped weights")
-    parser.add_argument("--run", type=Path, default=Path("runs/rampp"))
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--widths", type=int, nargs=3, default=Config.widths, help="channels at 1/2, 1/4 and 1/8")
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args(argv)
-    args.run.mkdir(parents=True, exist_ok=True)
-    config = Config(seed=args.seed, widths=tuple(args.widths))
+    made = options.parser("rampp", __doc__, minutes=60)
+    made.add_argument("--stage", choices=("pretrain", "mac", "finetune"), required=True)
+    made.add_argument("--content-minutes", type=float, default=5, help="how long the content encoder learns")
+    made.add_argument("--content-steps", type=int, help="the same in steps")
+    made.add_argument("--patch", type=int, help="side of a patch (96; 128 in fine-tuning)")
+    made.add_argument("--batch", type=int, help="patches a step (8; 4 in fine-tuning)")
+    made.add_argument("--widths", type=int, nargs=3, default=Config.widths, help="channels at 1/2, 1/4 and 1/8")
+    made.add_argument("--ratio", type=float, default=1.0, help="share of layers that are fine-tuned, by MAC")
+    made.add_argument("--scratch", action="store_true", help="leave masked pretraining out")
+    made.add_argument("--no-features", action="store_true", help="leave feature injection out")
+    made.add_argument("--name", default="finetune", help="name of the checkpoint and the sheet of pictures")
+    made.add_argument("--ship", action="store_true", help="put the result among the shipped weights")
+    args = made.parse_args(argv)
+    options.prepare(args)
+    config = Config(widths=tuple(args.widths))
     if args.patch:
         config = replace(config, patch=args.patch, tuned_patch=args.patch)
     if args.batch:
         config = replace(config, batch=args.batch, tuned_batch=args.batch)
-    torch.manual_seed(config.seed)
-    torch.set_num_threads(args.threads)
-    cv2.setNumThreads(args.threads)
     if args.stage == "pretrain":
-        pretrain(started(config, args.start), args, config)
+        pretrain(started(config, args), args, config)
     elif args.stage == "mac":
         rank(args, config)
     else:
-        finetune(args, config)
+        finetune(args, config, options.command("rampp", made, args))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from restore import weights
 from restore.files.atomic import replacing
+from restore.train.loop import Progress
 
 FREE_PHOTOS = "462 crops of 195 photos under CC0, public domain, CC-BY or CC-BY-SA"
 
@@ -18,11 +19,10 @@ FREE_PHOTOS = "462 crops of 195 photos under CC0, public domain, CC-BY or CC-BY-
 def ship(
     key: str,
     state: Mapping[str, Tensor],
+    progress: Progress,
     *,
     command: str,
-    data: str,
-    steps: int,
-    hours: float,
+    data: str = FREE_PHOTOS,
     seed: int = 0,
     scores: Mapping[str, float] | None = None,
     folder: Path | None = None,
@@ -43,8 +43,8 @@ def ship(
         licence="Apache-2.0",
         data=data,
         command=command,
-        steps=steps,
-        hours=round(hours, 3),
+        steps=progress.steps,
+        hours=round(progress.seconds / 3600, 3),
         seed=seed,
         scores={name: round(value, 4) for name, value in (scores or {}).items()},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from restore.nets.ram_unet import KINDS, RamUNet
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.train import rampp
 from restore.train.data import Photos
+from restore.train.loop import Progress
 from restore.train.mac import conductance, edge_energy, freeze
 from restore.train.ram_data import batches
 from restore.train.ship import ship
@@ -53,8 +55,8 @@ def test_it_can_begin_as_a_denoiser(tmp_path: Path) -> None:
     torch.manual_seed(0)
     denoiser = UnshuffleUNet(3, 2, SMALL)
     nn.init.normal_(denoiser.tail.weight, std=1e-3)
-    file = ship("denoise", denoiser.state_dict(), command="", data="", steps=1, hours=0, folder=tmp_path)
-    net = rampp.started(rampp.Config(widths=SMALL), str(file), has_features=True)
+    file = ship("denoise", denoiser.state_dict(), Progress(1, 0), command="", folder=tmp_path)
+    net = rampp.started(rampp.Config(widths=SMALL), argparse.Namespace(start=str(file)))
     x = torch.rand(1, 3, 32, 32)
     told = torch.tensor([25 / 255, 0]).view(1, 2, 1, 1)
     change = denoiser(x, told)

@@ -1,0 +1,72 @@
+"""The options that all trainings of networks share, and the command that the manifest records."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from restore import weights
+from restore.train.loop import Budget, steps_done
+
+_OF_THIS_MACHINE = ("run", "device", "threads", "photos", "ship")
+
+
+def parser(method: str, about: str | None, *, minutes: float, rate: float = 1e-3) -> argparse.ArgumentParser:
+    """Return a parser with the common options; a script adds its own."""
+    made = argparse.ArgumentParser(prog=f"restore train {method}", description=about)
+    made.add_argument("photos", type=Path, help="folder of pictures")
+    made.add_argument("--minutes", type=float, default=minutes, help="how long to learn, over all resumed runs")
+    made.add_argument("--steps", type=int, help="end after so many steps, in place of the minutes")
+    made.add_argument("--rate", type=float, default=rate, help="learning rate to begin with")
+    made.add_argument("--start", help="weights to go on from: a key of the manifest, or a file")
+    made.add_argument("--run", type=Path, default=Path("runs") / method, help="folder of checkpoints; resumes there")
+    made.add_argument("--device", default="cpu")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--threads", type=int, default=1)
+    return made
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Seed PyTorch, and set the number of threads."""
+    args.run.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(args.threads)
+
+
+def generator(args: argparse.Namespace, checkpoint: Path, stage: int = 0) -> np.random.Generator:
+    """Return random numbers of the seed, of a stage of the training, and new ones for a resumed run."""
+    return np.random.default_rng([args.seed, stage, steps_done(checkpoint)])
+
+
+def budget(args: argparse.Namespace, *, minutes: float | None = None) -> Budget:
+    """Return how long and how fast to learn, by Muon."""
+    given = args.minutes if minutes is None else minutes
+    return Budget(given, args.rate, device=args.device, optimiser="muon", steps=args.steps)
+
+
+def started(args: argparse.Namespace) -> dict[str, Tensor] | None:
+    """Return the weights to go on from, in float32; None without ``--start``."""
+    return {name: value.float() for name, value in weights.load(args.start)[0].items()} if args.start else None
+
+
+def command(method: str, made: argparse.ArgumentParser, args: argparse.Namespace) -> str:
+    """Return the command line that repeats the training.
+
+    >>> made = parser("denoise", None, minutes=30)
+    >>> command("denoise", made, made.parse_args(["photos", "--seed", "2", "--device", "cuda"]))
+    'restore train denoise PHOTOS --minutes 30 --rate 0.001 --seed 2'
+    """
+    words = [f"restore train {method} PHOTOS"]
+    for name, value in vars(args).items():
+        if name in _OF_THIS_MACHINE or (value == made.get_default(name) and name not in ("minutes", "rate")):
+            continue
+        word = "--" + name.replace("_", "-")
+        values = () if value is True else value if isinstance(value, list | tuple) else (value,)
+        words += [word, *(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
+    return " ".join(words)
