@@ -85,19 +85,24 @@ class RamUNet(nn.Module):
 
     def forward(self, picture: Tensor) -> Tensor:
         """Restore ``(B, 3, H, W)``, nominal 0...1, sides multiples of 8."""
-        if not self.has_features:
-            plain: Tensor = picture - self.net(picture, _ones(picture))
-            return plain
-        quarter, eighth = self.content_of(picture)
-        features = {4: quarter, 8: eighth}
-        layers = {4: self.inject4, 8: self.inject8}
+        return self.restored_and_recognised(picture)[0]
+
+    def restored_and_recognised(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `forward` and `recognise` do, for the work of one."""
+        features = dict(zip((4, 8), self.content_of(picture), strict=True)) if self.has_features else {}
+        logits: list[Tensor] = []
 
         def inject(scale: int, x: Tensor) -> Tensor:
-            change: Tensor = layers[scale](torch.cat([features.pop(scale), x], 1))
+            if scale == 8:
+                logits.append(self._named(x))
+            if not features:
+                return x
+            layer = self.inject8 if scale == 8 else self.inject4
+            change: Tensor = layer(torch.cat([features.pop(scale), x], 1))
             return x + change
 
         restored: Tensor = picture - self.net(picture, _ones(picture), inject)
-        return restored
+        return restored, logits[0]
 
     def recognise(self, picture: Tensor) -> Tensor:
         """Return logits ``(B, 8)`` of what is wrong with pictures, in the order of ``KINDS``.
@@ -105,6 +110,9 @@ class RamUNet(nn.Module):
         The head reads what the restorer's own features are on average, and teaches the restorer nothing.
         """
         *_, eighth = self.net.encode(picture, _ones(picture))
+        return self._named(eighth)
+
+    def _named(self, eighth: Tensor) -> Tensor:
         logits: Tensor = self.kinds(F.normalize(eighth.detach().mean((-2, -1)), dim=1) * 8)
         return logits
 

@@ -74,7 +74,7 @@ def validation(photos: Photos, device: str, sheet: Path, seed: int = 1) -> Calla
             gains.setdefault(KINDS[kind], []).append(10 * float(np.log10(before / np.mean((y - clean) ** 2))))
             if len(rows) < len(KINDS):
                 rows.append(np.hstack([degraded, y, clean]))
-        cv2.imwrite(str(sheet), np.rint(np.vstack(rows)[..., ::-1] * 255))
+        cv2.imwrite(str(sheet), np.rint(np.vstack(rows)[..., ::-1] * 255).astype(np.uint8))
         return "  ".join(f"{name} {np.mean(values):.2f}" for name, values in gains.items())
 
     return score

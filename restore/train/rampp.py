@@ -160,12 +160,13 @@ class BalancedLoss:
         """Return the loss, and remember how hard each kind is."""
         assert isinstance(net, RamUNet)
         x, y, kinds = batch
-        each = (net(x) - y).abs().mean((1, 2, 3))
+        restored, logits = net.restored_and_recognised(x)
+        each = (restored - y).abs().mean((1, 2, 3))
         with torch.no_grad():
             for kind, value in zip(kinds.tolist(), each.tolist(), strict=True):
                 self.running[kind].lerp_(torch.tensor(value), 0.02)
         weights = self.running.mean() / self.running.clamp_min(0.01).to(x.device)
-        named = F.cross_entropy(net.recognise(x), kinds)
+        named = F.cross_entropy(logits, kinds)
         total: Tensor = (weights[kinds] * each).mean() + 0.002 * named
         return total
 

@@ -170,7 +170,7 @@ def sheet(data: Path, weights: str, target: Path) -> Iterator[Row]:
         result, _ = restored(degraded, weights)
         window = np.s_[100:356, 130:514]
         rows.append(np.hstack([np.clip(x, 0, 1)[window] for x in (degraded.pixels, result, truth.pixels)]))
-    cv2.imwrite(str(target), np.rint(np.vstack(rows)[..., ::-1] * 255))
+    cv2.imwrite(str(target), np.rint(np.vstack(rows)[..., ::-1] * 255).astype(np.uint8))
     yield {"sheet": str(target)}
 
 
