@@ -80,7 +80,10 @@ def features(op: TileOp, tile: Tensor, noise: Noise) -> Tensor:
     one = torch.ones_like(result)
     a, b, c = (0.5 * torch.log(x + floor**2) for x, floor in ((spread, 1e-4), (slope, 1e-3), (removed, 1e-4)))
     a, b, c = a - level, b - level, c - level
-    return torch.stack([one, level, a, b, c, a * a, b * b, c * c, a * b, level * a, level * b, level * level])
+    light = _around(result, 2)
+    own = torch.log(torch.tensor(noise.channels).clamp(min=1e-4)).to(tile)[:, None, None].expand_as(tile) - level
+    terms = [one, level, a, b, c, a * a, b * b, c * c, a * b, level * a, level * b, level * level]
+    return torch.stack([*terms, light, light * light, own])
 
 
 def _around(planes: Tensor, radius: int) -> Tensor:
