@@ -202,7 +202,7 @@ def _detail(
 
     A result that was smoothed lost of each detail some multiple of what it kept: a Gaussian of 1.2 pixels takes twice
     as much as it leaves. Noise that the result kept is in what was removed as well; that grows with the power of the
-    noise against that of the detail, and is allowed for.
+    noise against that of the detail, and is allowed for. How much a camera's noise is like detail nobody knows.
     """
     fine, lost, power = (np.concatenate(parts) for parts in zip(*(_local(b, a) for b, a in pairs), strict=True))
     most = power >= np.quantile(power[::7], 1 - RICHEST)
@@ -212,12 +212,13 @@ def _detail(
     ratio = float((fine[most] * lost[most]).mean(dtype=np.float64)) / detail
     of_noise = (1 - 1 / (2 * pi * FINEST**2)) * sum(s * s for s in noise.channels) / channels**2 / detail
     limit = None if promised is None else promised * (1 + of_noise) ** NOISE_KEPT
-    can_tell = limit is not None and limit <= SURE_DETAIL and most.sum() > FEWEST
+    is_plain = noise.correlation <= CORRELATED
+    can_tell = is_plain and limit is not None and limit <= SURE_DETAIL and most.sum() > FEWEST
     is_alarm = can_tell and limit is not None and ratio > limit
     what = "some went with the noise" if ratio > 0.5 else "it was kept"
     what = "it was smoothed away; try less strength" if is_alarm else what
     if limit is not None and not can_tell:
-        what = "too little of it stands out of the noise to tell whether it was smoothed away"
+        what = "it does not stand out of this noise enough to tell whether it was smoothed away"
     says = f"of the finest detail, {max(ratio, 0):.2f} times as much was removed as is left: {what}"
     yield Finding("detail", ratio, limit, is_alarm, "strong" if can_tell else "weak", says)
 
@@ -277,8 +278,8 @@ def _step(before: Floats, after: Floats, reach: int = 8) -> tuple[float, int, fl
     """Return the largest step of ``(n, W)`` that only ``after`` has (or 0), its column, and what is surely found.
 
     A seam moves every row by the same amount, so it is the median over rows of the difference of two columns; it
-    stands out of the differences around it; and what was removed steps by as much, the other way, while an edge of
-    the scene is not in what was removed.
+    stands out of the differences around it; and what was removed steps by as much, the other way, in each third of the
+    rows, while an edge of the scene is not in what was removed.
     """
     jumps = np.median(np.diff(after, axis=1), axis=0)
     usual = 1.5 * float(np.median(np.abs(jumps - np.median(jumps))))
@@ -291,7 +292,9 @@ def _step(before: Floats, after: Floats, reach: int = 8) -> tuple[float, int, fl
     told = max(STEP + 6 * usual, 8 * noise)
     is_seam = (np.abs(sharp) > STEP + 4 * usual) & (np.abs(steps) > 6 * noise)
     is_seam &= np.abs(sharp + steps) < 0.5 * np.abs(sharp)
-    if not is_seam.any():
-        return 0.0, 0, told
-    at = int(np.argmax(np.where(is_seam, np.abs(sharp), 0)))
-    return float(sharp[at]), at + reach, told
+    for at in sorted(np.flatnonzero(is_seam), key=lambda at: -abs(sharp[at])):
+        rest = (before - after)[:, at : at + 2 * reach]
+        thirds = np.array_split(rest[:, reach:].mean(1) - rest[:, :reach].mean(1), 3)
+        if all(-np.sign(sharp[at]) * third.mean() > 0.4 * abs(sharp[at]) for third in thirds):
+            return float(sharp[at]), int(at) + reach, told
+    return 0.0, 0, told

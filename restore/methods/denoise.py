@@ -100,6 +100,6 @@ METHOD = Method(
     weights="denoise",
     role=Role.DENOISE,
     offer=offer,
-    keeps_level=0.0012,
+    keeps_level=0.0015,
     keeps_edges=1.0,
 )
