@@ -158,7 +158,7 @@ class Method:
         By how much it may move the mean of a channel, in fractions of white; None for methods that change light.
         Results of methods that state it are checked as those of denoisers (see ``restore.evidence``).
     keeps_edges
-        How many times more it may remove at edges than in flat parts.
+        How much of the finest detail it may remove, as a multiple of what it leaves.
     """
 
     name: str

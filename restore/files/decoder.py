@@ -100,8 +100,9 @@ def _answer(order: dict[str, Any], block: int) -> dict[str, Any]:
         _allow_memory(_FLOOR + 2 * path.stat().st_size)
         if task == isolated.SCAN:
             return {"tree": _scan(path, limits)}
-        picture = raster.read_here(path, limits, is_stack=task == isolated.STACK)
-        return {"tree": parcel.pack(picture, block)}
+        with parcel.sent_to(block) as writer:
+            picture = raster.read_here(path, limits, is_stack=task == isolated.STACK)
+            return {"tree": parcel.pack(picture, writer)}
     except FileError as error:
         return {"error": type(error).__name__, "problem": error.problem}
     except MemoryError:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,12 @@ _TYPES = {"|u1", "<u2", "<f4"}
 _ALIGNED, _SMALL = 64, 4096
 
 
-class _Writer:
+class Writer:
     """Appends to a file what a tree refers to."""
 
     def __init__(self, file: int) -> None:
         self._file, self._end = file, 0
+        self._kept: dict[int, tuple[np.ndarray, int]] = {}
 
     def put(self, data: memoryview) -> int:
         """Write bytes; return where they begin."""
@@ -37,9 +40,42 @@ class _Writer:
         self._end = at
         return start
 
+    def place(self, array: np.ndarray) -> int:
+        """Write an array, unless it was kept here before; return where it begins."""
+        if id(array) in self._kept:
+            return self._kept[id(array)][1]
+        return self.put(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
-def pack(value: Any, file: int) -> Any:
-    """Return a tree for JSON of a picture, or of a list of them; its arrays and bytes go into an open file.
+    def keep(self, array: np.ndarray) -> np.ndarray:
+        """Write an array, and return it as it lies in the file: read-only, and written no second time."""
+        at = self.place(array)
+        block = mmap.mmap(self._file, self._end, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+        found = np.frombuffer(block, array.dtype, array.size, at).reshape(array.shape)
+        self._kept[id(found)] = found, at
+        return found
+
+
+_writer: Writer | None = None
+
+
+@contextmanager
+def sent_to(file: int) -> Iterator[Writer]:
+    """Have what is read meanwhile written to an open file."""
+    global _writer  # noqa: PLW0603 - a worker reads one file at a time
+    _writer = Writer(file)
+    try:
+        yield _writer
+    finally:
+        _writer = None
+
+
+def kept(values: np.ndarray) -> np.ndarray:
+    """Copy what a decoder lets go of; in a worker to where it is sent from, so that it is copied only once."""
+    return values.copy() if _writer is None else _writer.keep(values)
+
+
+def pack(value: Any, writer: Writer) -> Any:
+    """Return a tree for JSON of a picture, or of a list of them; its arrays and bytes go to the writer.
 
     A path is left out: whoever asked knows it.
 
@@ -50,10 +86,6 @@ def pack(value: Any, file: int) -> Any:
     OSError
         There is no room.
     """
-    return _packed(value, _Writer(file))
-
-
-def _packed(value: Any, writer: _Writer) -> Any:
     match value:
         case None | bool() | int() | float() | str():
             return value
@@ -66,19 +98,17 @@ def _packed(value: Any, writer: _Writer) -> Any:
                 return {"small": value.decode("latin-1")}
             return {"bytes": [writer.put(memoryview(value)), len(value)]}
         case np.ndarray():
-            data = np.ascontiguousarray(value)
-            where = writer.put(data.reshape(-1).view(np.uint8).data)
-            return {"array": [data.dtype.str, list(data.shape), where]}
+            return {"array": [value.dtype.str, list(value.shape), writer.place(value)]}
         case tuple() | list():
-            return {type(value).__name__: [_packed(item, writer) for item in value]}
+            return {type(value).__name__: [pack(item, writer) for item in value]}
         case dict():
-            return {"dict": [[key, _packed(item, writer)] for key, item in value.items()]}
+            return {"dict": [[key, pack(item, writer)] for key, item in value.items()]}
     if not is_dataclass(value) or type(value).__name__ not in _RECORDS:
         raise TypeError(f"{type(value)} has no place in a picture")
     values = dict(vars(value))
     if isinstance(value, RawImage) and "sensor" in value.meta.extra:
         del values["mosaic"]  # made again from the sensor's values, which are half as many bytes
-    parts = {name: _packed(part, writer) for name, part in values.items()}
+    parts = {name: pack(part, writer) for name, part in values.items()}
     return {type(value).__name__: parts}
 
 

@@ -15,7 +15,7 @@ from PIL import UnidentifiedImageError
 
 from restore.colour import linear_to_srgb
 from restore.errors import FileError, ReadError, TooLargeError, UnsupportedError
-from restore.files import ifd, isolated
+from restore.files import ifd, isolated, parcel
 from restore.files.container import Limits, kind_of, opened
 from restore.files.levels import SensorRecord, camera_to_srgb, gains_of, pattern, scaled, white_level
 from restore.files.metadata import described, exif_body, exif_tree, meta_from
@@ -99,7 +99,7 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
     if white <= max(map(max, black)):
         raise ReadError(path, f"white level {white} is not above black level {black}; the file is damaged")
     record = SensorRecord(
-        values=raw.raw_image.copy(),
+        values=parcel.kept(raw.raw_image),
         top=raw.sizes.top_margin,
         left=raw.sizes.left_margin,
         size=raw.raw_image_visible.shape,

@@ -107,6 +107,6 @@ METHOD = Method(
     weights="blind",
     role=Role.DENOISE,
     keeps_level=0.002,
-    keeps_edges=1.25,
+    keeps_edges=1.0,
     paper="Zhou et al., AAAI 2020 (arXiv:1904.03485)",
 )

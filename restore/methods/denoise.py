@@ -101,5 +101,5 @@ METHOD = Method(
     role=Role.DENOISE,
     offer=offer,
     keeps_level=0.0015,
-    keeps_edges=1.25,
+    keeps_edges=1.0,
 )

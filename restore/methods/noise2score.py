@@ -208,6 +208,6 @@ METHOD = Method(
     weights="noise2score",
     role=Role.DENOISE,
     keeps_level=0.002,
-    keeps_edges=1.25,
+    keeps_edges=1.0,
     paper="Kim and Ye, Noise2Score: Tweedie's approach to self-supervised image denoising without clean images (2021)",
 )

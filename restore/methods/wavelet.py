@@ -106,6 +106,6 @@ METHOD = Method(
     role=Role.DENOISE,
     offer=offer,
     keeps_level=0.0005,
-    keeps_edges=3.0,
+    keeps_edges=1.5,
     paper="Chang, Yu, Vetterli 2000 (doi:10.1109/83.862633)",
 )

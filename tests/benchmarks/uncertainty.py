@@ -1,5 +1,7 @@
 """Fit and check the standard errors: ``python tests/benchmarks/uncertainty.py SHARED [--fit] [--plot PLOT.png]``.
 
+After new weights of one method: ``... SHARED --fit --method denoise``; it keeps what was fitted for the others.
+
 Fitted to free photos that no method was trained on, checked on Kodak and CBSD68, with white noise of several levels
 and with camera noise, levels unknown. Prints the share of true errors within one and within 1.96 standard errors.
 """
@@ -153,15 +155,17 @@ def main() -> None:
     parser.add_argument("--fit", action="store_true")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--every", type=int, default=1, help="check on every n-th picture only")
+    parser.add_argument("--method", action="append", help="only this one, as after new weights; may be repeated")
     args = parser.parse_args()
     torch.set_num_threads(1)
     names = [m.name for m in methods.registry().values() if m.keeps_level is not None and m.domain is Domain.SRGB]
-    names = [name for name in names if not methods.get(name).fits_per_image]
+    names = [name for name in names if not methods.get(name).fits_per_image and name in (args.method or names)]
     if args.fit:
         pictures = held_out(args.shared)
         seen = {name: list(measured(pictures, KINDS, name, 0)) for name in names}
-        seen["any"] = [s for several in seen.values() for s in several]
-        table = {
+        if not args.method:
+            seen["any"] = [s for several in seen.values() for s in several]
+        table = uncertainty.constants() | {
             name: {kind: fit([s for s in several if s.kind.startswith(kind)]) for kind in ("white", "camera")}
             for name, several in seen.items()
         }
