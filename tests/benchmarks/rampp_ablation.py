@@ -1,6 +1,6 @@
 """What each part of RAM++ adds, at a small size: ``python tests/benchmarks/rampp_ablation.py SHARED --run FOLDER``.
 
-A network of a quarter of the shipped one's work a pixel learns from free photos with each recipe, always for the same
+A network of a ninth of the shipped one's work a pixel learns from free photos with each recipe, always for the same
 number of steps; what is counted is the gain over the input on the frozen validation set (Kodak, centre crops of 256
 pixels), mean over seven tasks. AdaSAM: masked error where the mask network hides pixels against random places.
 Deletion: the first 30 % of layers by MAC may not learn, against 30 % drawn at random. Goes on where it was stopped.
@@ -29,9 +29,9 @@ from restore.train.loop import Budget, fit
 from restore.train.mac import freeze
 from restore.train.ram_data import batches
 
-WIDTHS = (24, 48, 96)
+WIDTHS = (16, 32, 64)
 OPTIONS = ["--widths", *map(str, WIDTHS), "--patch", "64", "--batch", "8"]
-PRETRAINED, TUNED, CONTENT, DELETED = 500, 1100, 200, 400
+PRETRAINED, TUNED, CONTENT, DELETED = 300, 700, 150, 300
 RECIPES: dict[str, list[str]] = {
     "scratch": ["--scratch", "--no-features", "--steps", str(PRETRAINED + TUNED)],
     "masked": ["--no-features", "--steps", str(TUNED)],
