@@ -108,10 +108,10 @@ def in_words(shares: dict[str, float]) -> str:
     """Say which degradations are believed to be there, the likeliest first.
 
     >>> in_words({"clean": 0.1, "rain": 0.25, "noise": 0.61})
-    'believed to be there: noise (61 %), rain (25 %)'
+    'believed to be there: noise (61%), rain (25%)'
     """
     likely = sorted((kind for kind in shares if kind != "clean"), key=lambda kind: -shares[kind])
-    told = [f"{kind} ({shares[kind] * 100:.0f} %)" for kind in likely if shares[kind] >= LEAST_SHARE]
+    told = [f"{kind} ({shares[kind]:.0%})" for kind in likely if shares[kind] >= LEAST_SHARE]
     return f"believed to be there: {', '.join(told)}" if told else "what is wrong with the picture could not be told"
 
 
@@ -193,12 +193,14 @@ def chosen(tiles: int | str, size: tuple[int, int], per_pixel: Sequence[int], fr
     tiles
         What the recipe says: a side, ``"auto"``, or ``"off"``.
     per_pixel
-        Bytes for a pixel, whole and in strips.
+        Bytes for a pixel, whole and in strips; the same where there are no strips.
     free
         Bytes there are, of which half is used at once and three quarters in strips.
 
     >>> [chosen("auto", (1000, 1000), (12_000, 2_200), n * 10**9)[0] for n in (30, 4, 2)]
     ['whole', 'strips', 'tiles']
+    >>> [chosen(kind, (1000, 1000), (12_000, 12_000), 15 * 10**9)[0] for kind in ("auto", "off")]
+    ['tiles', 'whole']
     >>> chosen(256, (1000, 1000), (12_000, 2_200), 30 * 10**9)
     ('tiles', 256)
     """
@@ -206,11 +208,11 @@ def chosen(tiles: int | str, size: tuple[int, int], per_pixel: Sequence[int], fr
     if isinstance(tiles, int):
         return ("whole", 0) if tiles >= max(size) else ("tiles", max(16, tiles // 16 * 16))
     whole, strips = (height * width * each for each in per_pixel)
-    if whole <= free // 2 or (tiles == "off" and whole == strips):
+    if whole <= free // 2:
         return "whole", 0
-    if tiles == "off" or strips <= free // 4 * 3:
+    if strips < whole and (tiles == "off" or strips <= free // 4 * 3):
         return "strips", max(16, STRIP // width // 16 * 16)
-    return "tiles", TILE
+    return ("whole", 0) if tiles == "off" else ("tiles", TILE)
 
 
 def counted(total: float, progress: Callable[[float], None]) -> Callable[[float], None]:
@@ -248,8 +250,8 @@ def _check(kind: Kind, settings: RamppSettings) -> None:
         )
     if kind is Kind.PRETRAINED and not settings.pretrained:
         raise WeightsError(
-            f"these are weights of {kind} (or of another Restormer): they were trained to fill in hidden pixels and "
-            "spoil whole pictures; give RestormerRFR's or RAM-PromptIR's, or set rampp.pretrained=true"
+            f"these are weights of {kind}: masked pretraining teaches to fill in hidden pixels, and whole pictures are "
+            "spoilt; give RestormerRFR's or RAM-PromptIR's, or set rampp.pretrained=true"
         )
 
 

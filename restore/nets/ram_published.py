@@ -31,7 +31,7 @@ class Kind(StrEnum):
     RFR = "RAM++ (RestormerRFR)"
     PROMPTIR = "RAM-PromptIR"
     SWINIR = "RAM-SwinIR"
-    PRETRAINED = "RAM++ masked pretraining (Restormer)"
+    PRETRAINED = "masked pretraining of RAM++, or another Restormer"
     MASKER = "AdaSAM mask network"
 
 
@@ -76,7 +76,8 @@ def built(state: Mapping[str, Tensor], kind: Kind) -> nn.Module:
             net: nn.Module = BUILD[kind]()
         net.load_state_dict(dict(state), assign=True)
     except (RuntimeError, LookupError, ValueError) as error:
-        raise WeightsError(f"these are not whole weights of {kind}: {str(error)[:300]}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"these are not whole weights of {kind}: {reason}") from error
     return net
 
 
