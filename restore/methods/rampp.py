@@ -44,7 +44,7 @@ TILE, FADE = 384, 32
 class RamppSettings(Settings):
     """Knobs of ``rampp``."""
 
-    protect: bool = knob(True, "Leave a picture alone that looks clean")
+    protect: bool = knob(True, "Leave a picture alone that looks clean, or of which nothing can be told")
     dino: str = knob("", "Published RAM++ only: folder with config.json and model.safetensors of DINOv2 giant")
     taps: Taps = knob("six", "Published RAM++ only: features of six depths, as in its test code, or of one (deep1)")
     pretrained: bool = knob(False, "Run weights of the masked pretraining, too, which were not tuned on whole pictures")
@@ -68,10 +68,14 @@ class Ours:
         """Look at parts of the picture, and leave it alone where it looks clean."""
         shares = self._seen(scene.planes)
         scene.report["recognised"] = {kind: round(share, 3) for kind, share in shares.items()}
-        if self.settings.protect and shares["clean"] >= CLEAN:
-            scene.note(f"looks clean ({shares['clean']:.0%}): left unchanged; turn protect off to restore it")
+        says = in_words(shares)
+        if shares["clean"] >= CLEAN:
+            says = f"looks clean ({shares['clean']:.0%})"
+        is_told = max(share for kind, share in shares.items() if kind != "clean") >= LEAST_SHARE
+        if self.settings.protect and (shares["clean"] >= CLEAN or not is_told):
+            scene.note(f"{says}: left unchanged; turn protect off to restore it")
             return TileOp(_same)
-        scene.note(in_words(shares))
+        scene.note(says)
         is_grey = scene.planes.shape[0] == 1
 
         def run(tile: Tensor) -> Tensor:

@@ -105,8 +105,15 @@ def test_it_says_what_it_saw_and_how_much_it_changed(tmp_path: Path) -> None:
     assert report.evidence[-1].name == "changed"
     assert report.evidence[-1].value == pytest.approx(rms, rel=1e-4)
     assert report.evidence[-1].says == f"changed by {rms * 255:.1f}/255 (root mean square)"
-    unsure = run(ours(tmp_path), photo()).reports[0]
-    assert unsure.facts["notes"] == ["what is wrong with the picture could not be told"]
+
+
+def test_where_nothing_can_be_told_nothing_is_done_unless_asked(tmp_path: Path) -> None:
+    kept, done = (run(ours(tmp_path), photo(), protect=protect) for protect in (True, False))
+    says = "what is wrong with the picture could not be told"
+    assert kept.reports[0].facts["notes"] == [f"{says}: left unchanged; turn protect off to restore it"]
+    assert np.array_equal(pixels_of(kept), photo())
+    assert done.reports[0].facts["notes"] == [says]
+    assert not np.array_equal(pixels_of(done), photo())
 
 
 def test_tiles_do_not_change_the_answer_or_what_is_said(tmp_path: Path) -> None:
