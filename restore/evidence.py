@@ -70,7 +70,7 @@ class Finding:
     Parameters
     ----------
     name
-        ``level``, ``clipped``, ``removed``, ``detail``, ``residual``, ``seams`` or ``noise``.
+        ``changed``, ``level``, ``clipped``, ``removed``, ``detail``, ``residual``, ``seams`` or ``noise``.
     value, limit
         What was measured, and from where on it is an alarm (None: never).
     weight
@@ -121,7 +121,7 @@ def findings(
     """
     found = [_clipped(before, after, domain)]
     if promise.level is None or promise.strength == 0:
-        return tuple(found)
+        return (*found, _changed(before, after))
     found.append(_level(before, after, noise, promise.level))
     if min(before.shape[1:]) < LEAST:
         return tuple(found)
@@ -162,6 +162,13 @@ def _clipped(before: Floats, after: Floats, domain: Domain) -> Finding:
     says = f"clipped values: {old:.2%} before, {new:.2%} after"
     says += ": highlights or shadows were lost" if is_alarm else ""
     return Finding("clipped", new - old, NEWLY_CLIPPED, is_alarm, "strong", says)
+
+
+def _changed(before: Floats, after: Floats) -> Finding:
+    """Measure how far a step that promises nothing moved the picture."""
+    rms = sqrt(float(np.mean([np.mean((a - b) ** 2, dtype=np.float64) for b, a in zip(before, after, strict=True)])))
+    says = f"changed by {rms * 255:.1f}/255 (root mean square)" if rms else "nothing was changed"
+    return Finding("changed", rms, None, False, "strong", says)
 
 
 def _level(before: Floats, after: Floats, noise: Noise, promised: float) -> Finding:

@@ -96,12 +96,15 @@ class Scene:
         Estimated or given.
     tile
         Side of tiles for folds over the picture; None means whole.
+    tiles
+        What the recipe says of tiles: a side, ``"off"``, or ``"auto"``, which leaves it to the method.
     rng
         The only source of randomness.
     report
         Facts for the user and the recipe, as JSON values; ``report["notes"]`` is a list of sentences.
     progress
-        Call it with 0...1 during a long ``prepare``; it raises ``Cancelled`` when the user asked to stop.
+        Call it with 0...1 during a long ``prepare``, and with 1...2 during a long operation on one tile; it raises
+        ``Cancelled`` when the user asked to stop.
     """
 
     planes: Tensor
@@ -111,6 +114,7 @@ class Scene:
     compute: Compute
     rng: np.random.Generator
     tile: int | None = None
+    tiles: int | str = "auto"
     report: dict[str, Any] = field(default_factory=dict)
     progress: Callable[[float], None] = lambda _: None
 

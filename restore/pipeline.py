@@ -232,6 +232,7 @@ class _Run:
             compute=compute,
             rng=self.rng,
             tile=self._fold_tile(),
+            tiles=self.recipe.tile,
             progress=lambda share: self.runtime.tick(step.method, share / 2),
         )
         if loaded.notice:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -18,6 +16,7 @@ from torch.nn import functional as F
 
 from restore import methods, weights
 from restore.errors import Cancelled, RecipeError, WeightsError
+from restore.memory import free_memory
 from restore.method import Compute, Restorer
 from restore.tiling import Seams, TileOp
 
@@ -166,17 +165,6 @@ def fastest_dtype(device: str) -> torch.dtype:
 
     with torch.inference_mode():
         return torch.bfloat16 if seconds(torch.bfloat16) < 0.7 * seconds(torch.float32) else torch.float32
-
-
-def free_memory(device: torch.device) -> int:
-    """Return the bytes that may still be taken on a device."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def tile_size(op: TileOp, wanted: int | str, size: tuple[int, int], device: torch.device) -> tuple[int, int] | None:

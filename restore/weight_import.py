@@ -19,15 +19,21 @@ LARGEST = 4 * 2**30
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "netG", "model", "net")
 """Keys under which training programs put a state dict, the best first."""
 
+UNSTATED = "not stated"
+"""Terms of weights of which nobody said any, and none are known."""
+
 PLANE_ORDERS = {"rggb": (0, 1, 2, 3), "rgbg": (0, 1, 3, 2)}
 """Places of R, G on red rows, G on blue rows, B in the planes that raw networks of other programs were trained on."""
 
 
-def converted(source: Path, *, may_unpickle: bool, licence: str = "not stated", planes: str = "rgbg") -> bytes:
+def converted(source: Path, *, may_unpickle: bool, licence: str = UNSTATED, planes: str = "rgbg") -> bytes:
     """Return a PyTorch checkpoint as the bytes of a safetensors file.
 
     The raw U-Net of SID, ELD, PMN and PNNP is recognised by its names, and its first and last layers are turned
     from the plane order ``planes`` (those projects': ``"rgbg"``) into that of `restore.raw.bayer`.
+
+    What RAM and RAM++ publish is recognised, too: names and shapes are checked, and its non-commercial terms are
+    stated unless others are given.
 
     Only tensors are taken. The file is a pickle, which is read with PyTorch's restricted reader that runs no code of
     the file; still, it is read only when the caller says that it may be. Origin and licence go into the header.
@@ -40,6 +46,7 @@ def converted(source: Path, *, may_unpickle: bool, licence: str = "not stated", 
     import torch
     from safetensors.torch import save
 
+    from restore.nets.ram_published import LICENCE, Kind, built, kind_of
     from restore.nets.sid_unet import SidUNet, in_our_order, is_sid
 
     if not may_unpickle:
@@ -66,6 +73,12 @@ def converted(source: Path, *, may_unpickle: bool, licence: str = "not stated", 
             raise WeightsError(f"unknown plane order {planes!r}.{nearest(planes, PLANE_ORDERS)}")
         state = in_our_order(state, PLANE_ORDERS[planes])
         about = {"architecture": "SID raw U-Net, for --method pnnp", "plane_order": "rggb", "trained_on": planes}
+    kind = kind_of(state)
+    if kind is not None:
+        if kind is not Kind.SWINIR:  # that one is built by a package that need not be here yet
+            built(state, kind)  # raises where a name or a shape differs
+        about = {"architecture": f"{kind}, for --method rampp"}
+        licence = LICENCE if licence == UNSTATED else licence
     origin = {"source": source.name, "source_sha256": hashlib.sha256(content).hexdigest(), "licence": licence}
     made: bytes = save({name: value.contiguous().clone() for name, value in state.items()}, metadata=about | origin)
     return made

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from awaited import AWAITED
 
 from restore import methods
 
@@ -26,7 +27,8 @@ def _script():
 
 
 golden = _script()
-CASES = [(name, sample) for name in methods.registry() for sample in golden.SAMPLES]
+NAMES = sorted(set(methods.registry()) - AWAITED)
+CASES = [(name, sample) for name in NAMES for sample in golden.SAMPLES]
 
 
 def kept(name: str) -> dict[str, np.ndarray]:
@@ -35,7 +37,7 @@ def kept(name: str) -> dict[str, np.ndarray]:
     return dict(np.load(path))
 
 
-@pytest.mark.parametrize("name", methods.registry())
+@pytest.mark.parametrize("name", NAMES)
 def test_golden_outputs_are_of_the_weights_there_are(name: str) -> None:
     assert str(kept(name)["weights"]) == golden.sha256(methods.get(name)), (
         f"the weights of {name!r} are others than those of its golden outputs: "
@@ -67,4 +69,4 @@ def test_results_are_as_they_were(name: str, sample: str) -> None:
 def test_golden_outputs_stay_small_and_none_is_left_over() -> None:
     found = list(golden.FOLDER.glob("*.npz"))
     assert sum(path.stat().st_size for path in found) < 1_000_000
-    assert {path.stem for path in found} == set(methods.registry())
+    assert {path.stem for path in found} == set(NAMES)

@@ -44,6 +44,7 @@ def weights_import(
     ] = "rgbg",
 ) -> None:
     """Convert a PyTorch checkpoint to safetensors."""
+    from restore import weights
     from restore.files.atomic import replacing
     from restore.jobs.lines import say
     from restore.weight_import import converted
@@ -53,4 +54,8 @@ def weights_import(
     content = converted(source, may_unpickle=allow_pickle, licence=licence, planes=planes)
     with replacing(out) as part:
         part.write_bytes(content)
-    say(f"{source} -> {out}  {len(content)} bytes, licence {licence}; use it with --weights METHOD={out}")
+    told = weights.metadata(out)
+    known = f"{told['architecture']}, " if "architecture" in told else ""
+    say(
+        f"{source} -> {out}  {known}{len(content)} bytes, licence {told['licence']}; use it with --weights METHOD={out}"
+    )

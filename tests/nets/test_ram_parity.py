@@ -1,12 +1,12 @@
 """The published RAM networks on weights that anyone can make again: the same keys, the same output."""
 
 import json
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from parity import by_rule
 from torch import nn
 
 from restore.nets.adasam import AdaSAM
@@ -19,19 +19,8 @@ pytestmark = pytest.mark.skipif(not PARITY.exists(), reason="the parity vectors 
 
 
 def filled(net: nn.Module, keys: dict[str, list[int]]) -> nn.Module:
-    """Fill a network by the rule of the parity vectors."""
-    state = {}
-    for key, shape in keys.items():
-        size = int(np.prod(shape))
-        values = np.random.RandomState(zlib.crc32(key.encode())).standard_normal(size).reshape(shape)
-        fan = int(np.prod(shape[1:]))
-        if len(shape) == 1 or fan == 1:
-            values = 0.1 * values if key.endswith("bias") else 1 + 0.1 * values
-        else:
-            values = values / np.sqrt(fan)
-        state[key] = torch.from_numpy(values.astype(np.float32))
     assert sorted(net.state_dict()) == sorted(keys)
-    net.load_state_dict(state)
+    net.load_state_dict(by_rule(keys))
     return net.eval()
 
 
