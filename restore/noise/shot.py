@@ -12,6 +12,9 @@ Reals = NDArray[np.floating[Any]]
 _QUANTILE = 0.12
 """Texture can only add to what is measured: about this share of the measurements lies below the line."""
 
+_UNBIASED = 1.06
+"""What a low quantile of pure noise lacks to its mean, for groups of the size that `spectra.measure` takes."""
+
 _ROUNDED = 3 / 12
 """Below this variance in squared DN rounding hides the noise: it does not simply add to it any more."""
 
@@ -56,7 +59,7 @@ def shot_and_read(brightness: Reals, variance: Reals, step: float = 0.0) -> tupl
         relative = variance / fitted - 1
         share = np.where(relative > 0, _QUANTILE, 1 - _QUANTILE)
         weights = np.sqrt(share / np.maximum(np.abs(relative), 0.02)) / fitted
-    gain, square = line
+    gain, square = line * _UNBIASED
     return float(gain), float(np.sqrt(square))
 
 
