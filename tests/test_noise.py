@@ -224,3 +224,27 @@ def test_shot_gain_and_read_sigma_of_a_textured_mosaic(gain: float, read: float)
     for level in (0.1, 0.3):
         truth = np.sqrt(gain * level + read**2)
         assert np.sqrt(found.gain * level + found.read**2) == pytest.approx(truth, rel=0.2)
+
+
+def vignetted() -> np.ndarray:
+    """Light that falls off smoothly from 0.8 to 0.01, so that bright groups of blocks span a wide range."""
+    y, x = np.mgrid[:384, :512]
+    return np.asarray(0.8 * np.exp(-6 * ((x - 100) ** 2 + (y - 150) ** 2) / 300**2) + 0.01)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_gain_of_a_mosaic_belongs_to_the_blocks_that_were_measured(seed: int) -> None:
+    """The flattest blocks of a group are its darkest ones."""
+    rng, light, gain, read = np.random.default_rng(seed), vignetted(), 3e-4, 8e-4
+    noisy = rng.poisson(light / gain) * gain + read * rng.standard_normal(light.shape)
+    found = estimate(RawImage(noisy.astype(np.float32), ((0, 1), (1, 2)), ((0.0, 0.0), (0.0, 0.0)), 1.0))
+    assert found.gain == pytest.approx(gain, rel=0.1)
+    assert found.read == pytest.approx(read, rel=0.25)
+
+
+def test_shadows_that_a_camera_smoothed_do_not_hide_the_noise_of_the_light() -> None:
+    rng, light, gain = np.random.default_rng(2), vignetted(), 1e-4
+    noise = np.where(light < 0.03, 0, np.sqrt(gain * light) * rng.standard_normal(light.shape))
+    values = np.rint(1023 * (light + noise)) / 1023
+    found = estimate(RawImage(values.astype(np.float32), ((0, 1), (1, 2)), ((0.0, 0.0), (0.0, 0.0)), 1023.0))
+    assert found.gain == pytest.approx(gain, rel=0.15)

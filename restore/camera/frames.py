@@ -88,6 +88,20 @@ def corrected(raw: RawImage, profile: Profile, iso: float | None = None) -> RawI
     return replace(raw, mosaic=repaired(mosaic, profile.maps.bad, len(raw.cfa)))
 
 
+def unlit_dn(raw: RawImage, profile: Profile, iso: float) -> Floats:
+    """Return ``(H, W)`` what a dark frame holds beside dark shading and bad pixels, in DN: what ``sfrn`` draws from.
+
+    Raises
+    ------
+    ArrayError
+        As of `corrected`; or the frame is of another ISO.
+    """
+    if raw.meta.iso not in (None, iso):
+        raise ArrayError(f"a dark frame of ISO {raw.meta.iso:g}, not {iso:g}; give those of the ISO asked for")
+    span = np.float32(raw.white) - tiled(raw.black, raw.size)
+    return np.asarray(corrected(raw, profile, iso).mosaic * span)
+
+
 def bad_pixels(even: Floats, odd: Floats, period: int, factor: float = 6.0) -> NDArray[np.bool_]:
     """Return where both means, of even and of odd frames, stand out from the median of 5x5 of their own site.
 

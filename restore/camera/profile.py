@@ -212,7 +212,7 @@ class Profile:
     def black_error(self, iso: float, size: tuple[int, int], exposure_s: float = 0.0) -> Floats:
         """Return what the black level is off by at each pixel of ``size`` ``(H, W)``, in DN."""
         noise, rows, columns = self.at(iso), len(self.cfa), len(self.cfa[0])
-        sites = np.reshape(np.array(noise.black_error, np.float32), (rows, columns))
+        sites = np.resize(np.array(noise.black_error, np.float32), (rows, columns))  # one number stands for all
         repeats = -(-size[0] // rows), -(-size[1] // columns)
         return np.tile(sites + np.float32(noise.drift * exposure_s), repeats)[: size[0], : size[1]]
 

@@ -61,7 +61,8 @@ def sample(
     ----------
     clean
         ``(H, W)``, 1 = white, black subtracted: the mosaic itself, as rows and columns of the sensor have noise of
-        their own. Its first pixel stands on the first site of the profile's pattern, or an even shift of it.
+        their own. Its first pixel stands on the first site of the profile's pattern, or an even shift of it, as each
+        site has its own black level.
     ratio
         The light is divided by it, and the result multiplied: 1 for the noise of a normal exposure at ``iso``.
     spread
@@ -85,7 +86,8 @@ def sample(
     noise synthesis and modeling in raw denoising" (SFRN, ICCV 2021).
     """
     _check(clean, profile, iso, ratio, backend, darks)
-    span = np.float32(profile.white - np.mean(profile.black))
+    black = tiled(profile.black, (clean.shape[0], clean.shape[1]))
+    span = np.float32(profile.white) - black
     noise = profile.at(iso)
     light = np.maximum(np.asarray(clean, np.float32), 0) * span / np.float32(ratio)
     is_wild = rng.random() < spread.wild
@@ -94,12 +96,11 @@ def sample(
         dn += _piece(darks, clean.shape, len(profile.cfa), rng)
     else:
         dn += unlit((clean.shape[0], clean.shape[1]), profile, noise, rng, backend=backend, spread=spread, wild=is_wild)
-        level = float(np.mean(profile.black) + np.mean(noise.black_error))
+        level = black + profile.black_error(iso, (clean.shape[0], clean.shape[1]))
         dn = _converted(dn, level, profile, backend, rng)
     excess = 10 if is_wild else 1
     dn += np.float32(rng.standard_normal() * spread.bias * np.sqrt(iso) * excess)
-    low = -np.float32(np.mean(profile.black)) / span
-    return np.asarray(np.minimum(np.maximum(dn / span, low) * np.float32(ratio), 1))
+    return np.asarray(np.minimum(np.maximum(dn, -black) / span * np.float32(ratio), 1))
 
 
 def shot(light: Floats, gain: float, rng: np.random.Generator) -> Floats:
@@ -135,7 +136,12 @@ def pixel_noise(
     if backend == "pnnp":
         proxy = profile.branches[profile.branch_of(noise.iso)].proxy
         assert proxy is not None
-        return proxy.sample(size, noise.K, noise.iso, rng)
+        drawn = proxy.sample(size, noise.K, noise.iso, rng)
+        if (
+            noise.iso not in proxy.isos
+        ):  # between ISOs the shape comes from the proxy, its width from the profile's curve
+            drawn *= np.float32(noise.sigma_px / proxy.sigma(noise.K, noise.iso))
+        return drawn
     if backend == "eld":
         return tukey.draw(size, noise.tukey_lambda, noise.tukey_sigma, rng)
     sigma = np.sqrt(max(noise.sigma_read**2 - 1 / 12, 0))
@@ -166,9 +172,9 @@ def _normal_shot(light: Floats, gain: float, rng: np.random.Generator) -> Floats
     return np.asarray(np.sqrt(gain * light) * rng.standard_normal(light.shape, np.float32))
 
 
-def _converted(dn: Floats, level: float, profile: Profile, backend: Backend, rng: np.random.Generator) -> Floats:
+def _converted(dn: Floats, level: Floats, profile: Profile, backend: Backend, rng: np.random.Generator) -> Floats:
     """Convert to whole DN above ``level``, on top of the fraction that dark shading leaves from pixel to pixel."""
-    base = np.float32(level - 0.5) + rng.random(dn.shape, np.float32)
+    base = level - np.float32(0.5) + rng.random(dn.shape, np.float32)
     return rounded(dn + base, profile.converter if backend == "pnnp" else None) - base
 
 

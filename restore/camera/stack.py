@@ -126,7 +126,8 @@ def measure(frames: Sequence[Frame], period: int, rng: np.random.Generator) -> S
     for plane, error in zip(sites(shading, period), errors, strict=True):
         plane -= np.float32(error)
     rest = _second_pass(frames, means.mean, good, period, rng)
-    kept = (1 - 1 / count) * (1 - period / height) * (1 - period / width)
+    taken = (height - period) + (width - period) + period**2  # means of rows, of columns and of sites, in each frame
+    kept = (1 - 1 / count) * (1 - taken / (height * width))
     variance = rest.squares / rest.samples / kept
     pixel = max(variance - ROUNDING, 1e-8)
     row = rest.rows / ((1 - 1 / count) * (1 - period / height)) - variance / width

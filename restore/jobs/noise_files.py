@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from restore import files
+from restore.camera.frames import unlit_dn
 from restore.camera.profile import Profile
 from restore.camera.sample import Backend, sample
 from restore.camera.simulate import FAMILIES, Sensor
@@ -16,7 +17,7 @@ from restore.errors import ArrayError, ReadError, RecipeError, UnsupportedError,
 from restore.files import ifd
 from restore.files.dng import write_dng
 from restore.files.metadata import described, exif_tree
-from restore.picture import Meta, RawImage
+from restore.picture import Floats, Meta, RawImage
 from restore.raw.bayer import phase
 
 
@@ -120,15 +121,12 @@ def _with_iso(meta: Meta, iso: float) -> Meta:
     return replace(meta, iso=iso, exif=ifd.block(tags | {ifd.EXIF: photo}))
 
 
-def _dark(path: Path, profile: Profile, iso: float) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def _dark(path: Path, profile: Profile, iso: float) -> Floats:
     """Return a dark frame in DN with its dark shading taken off."""
-    from restore.camera.frames import corrected
-
-    raw = _raw(path)
-    if raw.meta.iso not in (None, iso):
-        raise ArrayError(f"{path}: a dark frame of ISO {raw.meta.iso:g}, not {iso:g}; give those of the ISO asked for")
-    span = np.float32(raw.white - np.mean(raw.black))
-    return np.asarray(corrected(raw, profile, iso).mosaic * span)
+    try:
+        return unlit_dn(_raw(path), profile, iso)
+    except ArrayError as error:
+        raise ReadError(path, str(error)) from error
 
 
 def _raw(path: Path) -> RawImage:

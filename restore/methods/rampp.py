@@ -17,7 +17,7 @@ from restore.memory import free_memory
 from restore.method import Compute, Method, Restorer, Role, Scene, Settings, State, knob
 from restore.nets.dinov2 import DinoV2, Taps
 from restore.nets.ram_published import Kind, Published, kind_of, listening
-from restore.nets.ram_unet import KINDS, RamUNet
+from restore.nets.ram_unet import KINDS, RamUNet, statistics
 from restore.nets.restormer import padded
 from restore.picture import Domain
 from restore.tiling import Seams, Span, TileOp
@@ -66,7 +66,7 @@ class Ours:
 
     def prepare(self, scene: Scene, /) -> TileOp:
         """Look at parts of the picture, and leave it alone where it looks clean."""
-        shares = self._seen(scene.planes)
+        shares, code = self._seen(scene.planes)
         scene.report["recognised"] = {kind: round(share, 3) for kind, share in shares.items()}
         says = in_words(shares)
         if shares["clean"] >= CLEAN:
@@ -80,18 +80,19 @@ class Ours:
 
         def run(tile: Tensor) -> Tensor:
             colour = tile.expand(3, -1, -1)[None].to(self.compute.dtype)
-            restored: Tensor = self.net(colour)[0].float()
+            restored: Tensor = self.net(colour, code)[0].float()
             return restored.mean(0, keepdim=True) if is_grey else restored
 
         bytes_per_pixel = 80 * self.compute.dtype.itemsize
         return TileOp(run, halo=self.net.radius, multiple=self.net.multiple, bytes_per_pixel=bytes_per_pixel)
 
-    def _seen(self, planes: Tensor) -> dict[str, float]:
-        """Return the probability of each kind, the mean of that of all parts."""
-        seen = parts(planes).expand(-1, 3, -1, -1).to(self.compute.device, self.compute.dtype)
+    def _seen(self, planes: Tensor) -> tuple[dict[str, float], Tensor]:
+        """Return the probability of each kind, from the mean answer for all parts, and the code of the picture."""
+        to = self.compute.device, self.compute.dtype
         with torch.inference_mode():
-            shares = self.net.recognise(seen).float().softmax(1).mean(0)
-        return dict(zip(KINDS, shares.tolist(), strict=True))
+            shares = self.net.recogniser(parts(planes).expand(-1, 3, -1, -1).to(*to)).mean(0, keepdim=True).softmax(1)
+            code = self.net.code(shares, statistics(planes.expand(3, -1, -1)[None].to(*to)))
+        return dict(zip(KINDS, shares[0].float().tolist(), strict=True)), code
 
 
 def parts(planes: Tensor) -> Tensor:
@@ -263,11 +264,13 @@ def _tiny() -> RamUNet:
     """Return a small seeded network that believes in noise."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = RamUNet((8, 12, 16), (1, 1, 1, 1, 1))
+        net = RamUNet((8, 12, 16), (1, 1, 1, 1, 1), recogniser=4)
         for layer in (net.net.tail, net.inject4, net.inject8):
             torch.nn.init.normal_(layer.weight, std=0.01)
-        torch.nn.init.zeros_(net.kinds.weight)
-        torch.nn.init.constant_(net.kinds.bias[KINDS.index("noise")], 2.0)
+        *_, answer = net.recogniser.answer
+        assert isinstance(answer, torch.nn.Linear)
+        torch.nn.init.zeros_(answer.weight)
+        torch.nn.init.constant_(answer.bias[KINDS.index("noise")], 2.0)
     return net
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Self
 
@@ -13,20 +14,69 @@ from restore.errors import WeightsError
 from restore.nets.unshuffle_unet import UnshuffleUNet
 
 KINDS = ("clean", "haze", "rain", "noise", "motion blur", "low light", "blur", "jpeg")
-"""What the small head tells apart."""
+"""What the recogniser tells apart."""
+
+STATISTICS = 9
+"""Of each channel: the darkest and the brightest hundredth, and the mean."""
+
+CODE = 1 + len(KINDS) + STATISTICS
+"""Numbers that the restorer is told of the whole picture; the first is always one."""
+
+_SAMPLES = 250_000
+
+
+def statistics(pictures: Tensor) -> Tensor:
+    """Return the 1st and the 99th percentile and the mean of each channel of ``(B, 3, H, W)``: ``(B, 9)``.
+
+    Percentiles of large pictures are those of pixels on a grid.
+    """
+    stride = max(1, math.isqrt(pictures.shape[-1] * pictures.shape[-2] // _SAMPLES))
+    flat = pictures[..., ::stride, ::stride].flatten(2).float()
+    low, high = torch.quantile(flat, torch.tensor([0.01, 0.99], device=flat.device), dim=2)
+    return torch.cat([low, high, flat.mean(2)], 1).to(pictures.dtype)
+
+
+class Recogniser(nn.Module):
+    """Tell what is wrong with pictures, from the mean and the spread of small features."""
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(12, width, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, 2 * width, 3, 2, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(2 * width, 3 * width, 3, 2, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(3 * width, 3 * width, 3, padding=1),
+            nn.ReLU(inplace=True),
+        )
+        self.answer = nn.Sequential(
+            nn.Linear(6 * width + STATISTICS, 64), nn.ReLU(inplace=True), nn.Linear(64, len(KINDS))
+        )
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return logits ``(B, 8)`` for ``(B, 3, H, W)``, in the order of ``KINDS``."""
+        x = self.features(F.pixel_unshuffle(pictures, 2).contiguous(memory_format=torch.channels_last)).flatten(2)
+        spread = (x.var(2, correction=0) + 1e-6).sqrt()
+        logits: Tensor = self.answer(torch.cat([x.mean(2), spread, statistics(pictures)], 1))
+        return logits
 
 
 class RamUNet(nn.Module):
-    """Predict a restored picture, without being told what is wrong with it.
+    """Predict a restored picture, without being told by anybody what is wrong with it.
 
     The published network weighs DINOv2 features by their mean over the picture; here a content encoder of the
-    same shape as the restorer's own takes DINOv2's place, and its features are injected pixel by pixel, so that
-    nothing depends on the whole picture and tiles can be exact.
+    same shape as the restorer's own takes DINOv2's place, and its features are injected pixel by pixel. What does
+    depend on the whole picture (is this haze, or a white wall?) is a code of a few numbers that is found once for a
+    picture and told to the restorer as planes, like the weights of the prompts in PromptIR; so tiles can be exact.
 
     Parameters
     ----------
     widths, blocks
         As for :class:`UnshuffleUNet`.
+    recogniser
+        Channels of the recogniser's first layer.
     has_features
         Whether the content encoder and the injections are there (stage 3), or the plain restorer (stage 1).
 
@@ -43,11 +93,12 @@ class RamUNet(nn.Module):
         blocks: tuple[int, int, int, int, int] = (2, 2, 3, 2, 1),
         *,
         has_features: bool = True,
+        recogniser: int = 24,
     ) -> None:
         super().__init__()
-        self.net = UnshuffleUNet(3, 1, widths, blocks)
+        self.net = UnshuffleUNet(3, CODE, widths, blocks)
         self.radius = self.net.radius
-        self.kinds = nn.Linear(widths[2], len(KINDS))
+        self.recogniser = Recogniser(recogniser)
         self.has_features = has_features
         if has_features:
             self.content = UnshuffleUNet(3, 1, widths, blocks)
@@ -72,9 +123,14 @@ class RamUNet(nn.Module):
             widths = tuple(state[f"net.{key}.weight"].shape[0] for key in ("head", "down1", "down2"))
             stages = ("enc1", "enc2", "middle", "dec2", "dec1")
             blocks = tuple(sum(key.startswith(f"net.{stage}.") for key in state) // 2 for stage in stages)
-            net = cls(widths, blocks, has_features="inject8.weight" in state)  # type: ignore[arg-type]
-            net.load_state_dict(dict(state))
-        except (KeyError, RuntimeError, ValueError) as error:
+            width = state["recogniser.features.0.weight"].shape[0]
+            has_features = "inject8.weight" in state
+            with torch.device("meta"):  # shapes are compared before anything of their size is allocated
+                net = cls(widths, blocks, has_features=has_features, recogniser=width)  # type: ignore[arg-type]
+            net.load_state_dict({name: value.clone() for name, value in state.items()}, assign=True)
+            if has_features:
+                net.content.requires_grad_(False)
+        except (LookupError, RuntimeError, ValueError) as error:
             raise WeightsError(f"these weights are not of the {cls.__name__} architecture: {error}") from error
         return net
 
@@ -83,38 +139,36 @@ class RamUNet(nn.Module):
         _, quarter, eighth = self.content.encode(picture, _ones(picture))
         return quarter, eighth
 
-    def forward(self, picture: Tensor) -> Tensor:
-        """Restore ``(B, 3, H, W)``, nominal 0...1, sides multiples of 8."""
-        return self.restored_and_recognised(picture)[0]
+    def code(self, shares: Tensor, numbers: Tensor) -> Tensor:
+        """Return what the restorer is told, ``(B, CODE, 1, 1)``: shares of kinds ``(B, 8)`` and `statistics`."""
+        return torch.cat([torch.ones_like(shares[:, :1]), shares, numbers], 1)[..., None, None]
 
-    def restored_and_recognised(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what `forward` and `recognise` do, for the work of one."""
-        features = dict(zip((4, 8), self.content_of(picture), strict=True)) if self.has_features else {}
-        logits: list[Tensor] = []
+    def code_of(self, pictures: Tensor) -> Tensor:
+        """Return the code of pictures that are seen whole; the recogniser learns nothing from it."""
+        with torch.no_grad():
+            return self.code(self.recogniser(pictures).softmax(1), statistics(pictures))
+
+    def forward(self, picture: Tensor, code: Tensor | None = None) -> Tensor:
+        """Restore ``(B, 3, H, W)``, nominal 0...1, sides multiples of 8.
+
+        Parameters
+        ----------
+        code
+            ``(B, CODE, 1, 1)`` of the picture that these pixels are part of; by default they are all of it.
+        """
+        told = self.code_of(picture) if code is None else code
+        if not self.has_features:
+            plain: Tensor = picture - self.net(picture, told)
+            return plain
+        features = dict(zip((4, 8), self.content_of(picture), strict=True))
 
         def inject(scale: int, x: Tensor) -> Tensor:
-            if scale == 8:
-                logits.append(self._named(x))
-            if not features:
-                return x
             layer = self.inject8 if scale == 8 else self.inject4
             change: Tensor = layer(torch.cat([features.pop(scale), x], 1))
             return x + change
 
-        restored: Tensor = picture - self.net(picture, _ones(picture), inject)
-        return restored, logits[0]
-
-    def recognise(self, picture: Tensor) -> Tensor:
-        """Return logits ``(B, 8)`` of what is wrong with pictures, in the order of ``KINDS``.
-
-        The head reads what the restorer's own features are on average, and teaches the restorer nothing.
-        """
-        *_, eighth = self.net.encode(picture, _ones(picture))
-        return self._named(eighth)
-
-    def _named(self, eighth: Tensor) -> Tensor:
-        logits: Tensor = self.kinds(F.normalize(eighth.detach().mean((-2, -1)), dim=1) * 8)
-        return logits
+        restored: Tensor = picture - self.net(picture, told, inject)
+        return restored
 
 
 def _ones(picture: Tensor) -> Tensor:

@@ -75,7 +75,8 @@ def _of_mosaic(raw: RawImage) -> Noise:
     if len(found) < len(sites):
         return Noise(0.0, (0.0,) * len(sites), confidence=0.0)
     fine = [s.power[0, :, 0][:, RINGS[-1] | RINGS[-2]].mean(1).astype(np.float64) for s in found]
-    gain, read = shot_and_read(np.concatenate([s.brightness for s in found]), np.concatenate(fine))
+    step = 1 / (raw.white - float(np.mean(raw.black)))
+    gain, read = shot_and_read(np.concatenate([s.brightness for s in found]), np.concatenate(fine), step)
     means = [max(float(site.mean()), 0.0) for site in sites]
     channels = np.sqrt([gain * mean + read * read for mean in means])
     level = float((channels**2).mean())

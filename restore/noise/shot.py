@@ -15,8 +15,11 @@ _QUANTILE = 0.12
 _UNBIASED = 1.06
 """What a low quantile of pure noise lacks to its mean, for groups of the size that `spectra.measure` takes."""
 
+_ROUNDED = 3 / 12
+"""Below this variance in squared DN rounding hides the noise: it does not simply add to it any more."""
 
-def shot_and_read(brightness: Reals, variance: Reals) -> tuple[float, float]:
+
+def shot_and_read(brightness: Reals, variance: Reals, step: float = 0.0) -> tuple[float, float]:
     """Fit ``variance = gain x + read**2`` as a low quantile, with both terms at least 0.
 
     Iteratively reweighted least squares in relative units; measurements above the line weigh little, because
@@ -26,6 +29,9 @@ def shot_and_read(brightness: Reals, variance: Reals) -> tuple[float, float]:
     ----------
     brightness, variance
         ``(N,)``: mean and variance of each group of blocks, of all sites of the pattern.
+    step
+        One DN. Groups whose noise drowns in rounding are left out where others are left: a sensor that clips at
+        black, or smooths there, would pull the whole line down.
 
     References
     ----------
@@ -41,6 +47,8 @@ def shot_and_read(brightness: Reals, variance: Reals) -> tuple[float, float]:
     is_live = variance > 1e-12  # coarse rounding makes dark blocks constant
     if not is_live.any():
         return 0.0, 0.0
+    is_clear = variance > _ROUNDED * step**2
+    is_live = is_clear if is_clear.mean() > 0.25 else is_live
     brightness, variance = brightness[is_live], variance[is_live]
     table = np.stack([np.maximum(brightness, 0), np.ones_like(brightness)], 1).astype(np.float64)
     weights = 1 / np.maximum(variance.astype(np.float64), 1e-14)

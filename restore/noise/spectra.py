@@ -46,7 +46,7 @@ class Spectra(NamedTuple):
     opponent
         The same for luma and the mean of two chroma axes (grey: luma alone): ``(share, group, axis, 8, 8)``.
     brightness
-        ``(group,)``, mean of each.
+        ``(group,)``, mean of the flattest blocks of each, which are its darkest where noise grows with light.
     clipped
         Share of blocks left out because they touch the darkest or brightest value.
     blocks
@@ -84,7 +84,8 @@ def measure(pixels: Floats) -> Spectra | None:
     table = np.stack([[_flattest(found, rank, group, share) for group in order] for share in _SHARES])
     table[..., 0, 0] = (table[..., 0, 1] + table[..., 1, 0]) / 2
     count = pixels.shape[2]
-    means = np.array([brightness[group].mean() for group in order], np.float32)
+    flattest = [np.concatenate(_chosen(rank, group, _SHARES[0])) for group in order]
+    means = np.array([brightness[blocks].mean() for blocks in flattest], np.float32)
     return Spectra(table[:, :, :count], table[:, :, count:], means, clipped, len(blocks))
 
 
@@ -102,10 +103,15 @@ def features(spectra: Spectra) -> Floats:
 
 def _flattest(found: Floats, rank: list[Floats], group: NDArray[np.intp], share: float) -> Floats:
     """Mean over the flattest blocks of a group, each half of the waves chosen by the other: ``(C, 8, 8)``."""
-    count = max(min(8, len(group)), round(share * len(group)))
-    by_even, by_odd = (group[np.argpartition(r[group], count - 1)[:count]] for r in rank)
+    by_even, by_odd = _chosen(rank, group, share)
     mean = np.where(_IS_EVEN, found[by_odd].mean(0), found[by_even].mean(0))
     return np.asarray(mean.reshape(-1, _SIDE, _SIDE), np.float32)
+
+
+def _chosen(rank: list[Floats], group: NDArray[np.intp], share: float) -> list[NDArray[np.intp]]:
+    """Return the indices of the flattest blocks of a group by each half of the waves."""
+    count = max(min(8, len(group)), round(share * len(group)))
+    return [group[np.argpartition(r[group], count - 1)[:count]] for r in rank]
 
 
 def _blocks(pixels: Floats) -> Floats | None:

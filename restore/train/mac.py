@@ -97,5 +97,5 @@ def freeze(net: nn.Module, ranking: Sequence[str], share: float, always: Sequenc
     for name, parameter in net.named_parameters():
         owner = name.rpartition(".")[0]
         learns = owner in chosen or share >= 1 or name.startswith(tuple(always))
-        parameter.requires_grad_(learns and not name.startswith("content."))
+        parameter.requires_grad_(learns and not name.startswith(("content.", "recogniser.")))
     return [name for name, parameter in net.named_parameters() if parameter.requires_grad]

@@ -13,13 +13,18 @@ from torch import Tensor
 from restore import weights
 from restore.train.loop import Budget, steps_done
 
-_OF_THIS_MACHINE = ("run", "device", "threads", "photos", "ship")
+_OF_THIS_MACHINE = ("run", "device", "threads", "photos", "clean", "ship", "out")
 
 
-def parser(method: str, about: str | None, *, minutes: float, rate: float = 1e-3) -> argparse.ArgumentParser:
-    """Return a parser with the common options; a script adds its own."""
+def parser(
+    method: str, about: str | None, *, minutes: float, rate: float = 1e-3, photos: str | None = None
+) -> argparse.ArgumentParser:
+    """Return a parser with the common options; a script adds its own, and may set other defaults.
+
+    ``photos`` is how many folders there may be, as `argparse` writes it.
+    """
     made = argparse.ArgumentParser(prog=f"restore train {method}", description=about)
-    made.add_argument("photos", type=Path, help="folder of pictures")
+    made.add_argument("photos", type=Path, nargs=photos, help="folder of pictures")
     made.add_argument("--minutes", type=float, default=minutes, help="how long to learn, over all resumed runs")
     made.add_argument("--steps", type=int, help="end after so many steps, in place of the minutes")
     made.add_argument("--rate", type=float, default=rate, help="learning rate to begin with")
@@ -68,5 +73,8 @@ def command(method: str, made: argparse.ArgumentParser, args: argparse.Namespace
             continue
         word = "--" + name.replace("_", "-")
         values = () if value is True else value if isinstance(value, list | tuple) else (value,)
-        words += [word, *(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
+        words += [
+            word,
+            *(f"{v:g}" if isinstance(v, float) else v.name if isinstance(v, Path) else str(v) for v in values),
+        ]
     return " ".join(words)

@@ -1,22 +1,33 @@
-"""Train the generic weights of ``pnnp``: one network for raw files of all cameras and ISO speeds."""
+"""Train the raw network of ``pnnp``: one for all cameras and ISO speeds, or one for a camera whose noise is known.
+
+``restore train pnnp PHOTOS`` makes the generic weights. ``restore train pnnp --profile CAMERA.noise --clean DIR`` goes
+on from them with the noise of one camera over clean raw files or photos, and writes a file for ``run --weights``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from restore.camera import BACKENDS, Profile
 from restore.colour import Floats
-from restore.degrade.mosaic import RawNoise, add_raw_noise, draw_camera, resized, unprocess
+from restore.degrade.mosaic import add_raw_noise, draw_camera, resized, unprocess
+from restore.errors import RecipeError
 from restore.nets.anscombe import compressed, restored, stabilise
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.train import options
+from restore.train.camera_pairs import Camera, Clean, Pool, pictures, read_clean, read_dark
 from restore.train.data import Photos
 from restore.train.loop import fit
-from restore.train.ship import ship
+from restore.train.ship import FREE_PHOTOS, save, ship
 
 
 @dataclass(frozen=True)
@@ -32,11 +43,13 @@ class Config:
     widths: tuple[int, int, int] = (32, 64, 128)
 
 
-Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, Tensor]
+Told = tuple[Floats, Floats]
+"""Shot gain and read sigma that the network is told, ``(4, 1, 1)`` or ``(1, 1, 1)``."""
 
 
-def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
-    """Return noisy and clean planes ``(4, P, P)``, and the shot gain and read sigma the network is told.
+def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[Floats, Floats, Told]:
+    """Return noisy and clean planes ``(4, P, P)`` of a camera drawn now, and the level the network is told.
 
     Photos are made up to twice smaller, so that neither their demosaicing nor their JPEG noise is learnt, and
     half as often larger, as pictures of many megapixels are softer.
@@ -49,17 +62,21 @@ def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[F
     clean = np.clip(clean * (rng.uniform(0.8, 1.3) / ratio), 0, 1).astype(np.float32)
     noise = draw_camera(rng)
     noisy = add_raw_noise(clean, noise, rng)
-    told = np.array(noise.told, np.float32) * np.exp(rng.normal(0, config.told_error, 2))
-    return noisy, clean, told.astype(np.float32)
+    return noisy, clean, _as_planes(noise.told * np.exp(rng.normal(0, config.told_error, 2)))
 
 
-def batches(photos: Photos, config: Config, rng: np.random.Generator, device: str) -> Iterator[Batch]:
-    """Yield endless batches: stabilised noisy and clean ``(B, 4, P, P)``, gain and read ``(B, 1, 1, 1)``."""
+def _as_planes(told: Sequence[float]) -> Told:
+    gain, read = (np.full((1, 1, 1), value, np.float32) for value in told)
+    return gain, read
+
+
+def batches(draw: Callable[[], tuple[Floats, Floats, Told]], size: int, device: str) -> Iterator[Batch]:
+    """Yield endless batches: stabilised noisy and clean ``(B, 4, P, P)``."""
     while True:
-        drawn = zip(*(example(photos, config, rng) for _ in range(config.batch)), strict=True)
-        noisy, clean, told = (torch.from_numpy(np.stack(x)).to(device) for x in drawn)
-        gain, read = told[:, 0, None, None, None], told[:, 1, None, None, None]
-        yield stabilise(noisy, gain, read), stabilise(clean, gain, read), gain, read
+        noisy, clean, told = zip(*(draw() for _ in range(size)), strict=True)
+        gain, read = (torch.from_numpy(np.stack(x)).to(device) for x in zip(*told, strict=True))
+        before, after = (torch.from_numpy(np.stack(x)).to(device) for x in (noisy, clean))
+        yield stabilise(before, gain, read), stabilise(after, gain, read)
 
 
 def loss(net: nn.Module, batch: Batch) -> Tensor:
@@ -67,13 +84,16 @@ def loss(net: nn.Module, batch: Batch) -> Tensor:
 
     Without the logarithm very noisy examples, where most noise can be removed, would count least.
     """
-    noisy, clean, _, _ = batch
+    noisy, clean = batch
     clear: Tensor = noisy - net(*compressed(noisy)).float()
     return ((clear - clean).abs().mean((1, 2, 3)) + 0.01).log().mean()
 
 
-def cases(photos: Photos, seed: int = 1) -> Iterator[tuple[str, Floats, Floats, RawNoise]]:
-    """Give validation pairs of held-out photos: the ratio's name, noisy and clean planes, and their noise."""
+Case = tuple[str, Floats, Floats, Told]
+
+
+def cases(photos: Photos, seed: int = 1) -> Iterator[Case]:
+    """Give validation pairs of held-out photos: the ratio's name, noisy and clean planes, and their level."""
     rng = np.random.default_rng(seed)
     crops = [photos.crop(384, rng, of=3) for _ in range(8)]
     for crop in crops:
@@ -81,17 +101,16 @@ def cases(photos: Photos, seed: int = 1) -> Iterator[tuple[str, Floats, Floats, 
         for ratio in (1, 10, 100, 300):
             noise = replace(draw_camera(rng), bias=0.0)
             clean = (whole / ratio).astype(np.float32)
-            yield f"x{ratio}", add_raw_noise(clean, noise, rng), clean, noise
+            yield f"x{ratio}", add_raw_noise(clean, noise, rng), clean, _as_planes(noise.told)
 
 
-def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
-    """Return a function that scores a network: gain in PSNR of the linear mosaic, by ratio, and stabilised L1."""
-    kept = list(cases(photos))
+def validation(kept: Sequence[Case], device: str) -> Callable[[nn.Module], str]:
+    """Return a function that scores a network: gain in PSNR of the linear mosaic, by name, and stabilised L1."""
 
     def score(net: nn.Module) -> str:
         found: dict[str, list[float]] = {}
-        for name, noisy, clean, noise in kept:
-            gain, read = (torch.tensor(value, device=device) for value in noise.told)
+        for name, noisy, clean, told in kept:
+            gain, read = (torch.from_numpy(value).to(device) for value in told)
             x, truth = (torch.from_numpy(p).to(device)[None] for p in (noisy, clean))
             v = stabilise(x, gain, read)
             clear = v - net(*compressed(v))
@@ -107,17 +126,93 @@ def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
     return score
 
 
+@dataclass(frozen=True)
+class _Task:
+    """What is learnt from, and where the result goes."""
+
+    draw: Callable[[], tuple[Floats, Floats, Told]]
+    kept: Sequence[Case]
+    data: str
+
+
+def _generic(photos: Path, config: Config, rng: np.random.Generator) -> _Task:
+    """Train for cameras drawn at random."""
+    learnt = Photos(photos)
+    kept = list(cases(Photos(photos, held_out=True)))
+    return _Task(lambda: example(learnt, config, rng), kept, FREE_PHOTOS)
+
+
+def _for_camera(args: argparse.Namespace, config: Config, rng: np.random.Generator) -> _Task:
+    """Train for the camera of a profile."""
+    profile = Profile.load(args.profile)
+    darks = None
+    if args.noise == "sfrn" and args.darks is not None:
+        darks = Pool(pictures(args.darks)[0], lambda path: read_dark(path, profile))
+    camera = Camera(profile, args.noise, darks, config.ratio_max, config.told_error)
+    learnt, held_out = pictures(args.photos)
+    least = 2 * config.patch + 4
+    pool = Pool(learnt, lambda path: read_clean(path, least))
+    kept = _kept(camera, Pool(held_out, lambda path: read_clean(path, least)), pool, config)
+    return _Task(
+        draw=lambda: camera.example(pool, config.patch, config.candidates, rng),
+        kept=kept,
+        data=f"{len(learnt)} pictures of one's own under the noise of a {profile.camera} by the model {args.noise}",
+    )
+
+
+def _kept(camera: Camera, held_out: Pool[Clean], learnt: Pool[Clean], config: Config) -> list[Case]:
+    """Make the validation pairs, of pictures that are learnt from where no other can be used."""
+    try:
+        return list(camera.cases(held_out, config.patch))
+    except RecipeError:
+        sys.stderr.write("no picture is left for validation: it uses those that are learnt from\n")
+        return list(camera.cases(learnt, config.patch))
+
+
+def _key(camera: str, noise: str) -> str:
+    """Name of the weights of a camera.
+
+    >>> _key("Sony ILCE-7S (II)", "pnnp"), _key("Sony ILCE-7S (II)", "eld")
+    ('pnnp-sony-ilce-7s-ii', 'pnnp-sony-ilce-7s-ii-eld')
+    """
+    return "-".join(["pnnp", *re.findall(r"[a-z0-9]+", camera.lower()), *([] if noise == "pnnp" else [noise])])
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the training from the command line."""
-    made = options.parser("pnnp", __doc__, minutes=60)
+    made = options.parser("pnnp", __doc__, minutes=60, photos="?")
+    made.formatter_class = argparse.RawDescriptionHelpFormatter
+    made.add_argument("--profile", type=Path, metavar="CAMERA.noise", help="train for this camera")
+    made.add_argument("--clean", type=Path, metavar="DIR", help="clean raw files of any camera, or photos")
+    made.add_argument("--noise", choices=BACKENDS, default="pnnp", help="who draws the noise of the profile")
+    made.add_argument("--darks", type=Path, metavar="DIR", help="dark frames of the body, for --noise sfrn")
+    made.add_argument("--out", type=Path, metavar="FILE", help="weights to write (default: RUN/KEY.safetensors)")
+    made.add_argument("--ship", action="store_true", help="put a camera's weights among the shipped ones too")
+    made.set_defaults(run=None, rate=None)
     args = made.parse_args(argv)
+    args.photos = args.clean or args.photos
+    if args.photos is None:
+        made.error("give a folder of pictures: PHOTOS, or --clean DIR with a profile")
+    start = args.start or ("pnnp" if args.profile else "none")
+    args.start = None if start == "none" else start
+    args.rate = args.rate or (2e-4 if args.start else 1e-3)
+    key = _key(Profile.load(args.profile).camera, args.noise) if args.profile else "pnnp"
+    args.run = args.run or Path("runs") / key
     options.prepare(args)
     config, checkpoint = Config(), args.run / "checkpoint.pt"
+    rng = options.generator(args, checkpoint)
+    task = _for_camera(args, config, rng) if args.profile else _generic(args.photos, config, rng)
     net = UnshuffleUNet.from_state(options.started(args) or UnshuffleUNet(4, 5, config.widths).state_dict())
-    score = validation(Photos(args.photos, held_out=True), args.device)
-    examples = batches(Photos(args.photos), config, options.generator(args, checkpoint), args.device)
-    state, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)
-    ship("pnnp", state, progress, command=options.command("pnnp", made, args), seed=args.seed)
+    examples = batches(task.draw, config.batch, args.device)
+    score = validation(task.kept, args.device)
+    learnt, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)
+    command = options.command("pnnp", made, args)
+    if args.profile:
+        out = args.out or args.run / f"{key}.safetensors"
+        save(out, learnt, {"command": command, "data": task.data, "steps": str(progress.steps)})
+        sys.stdout.write(f"{out}\n")
+    if args.ship or not args.profile:
+        ship(key, learnt, progress, command=command, data=task.data, seed=args.seed)
 
 
 if __name__ == "__main__":

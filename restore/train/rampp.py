@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from restore.nets.adasam import AdaSAM, draw
-from restore.nets.ram_unet import KINDS, RamUNet
+from restore.nets.ram_unet import CODE, KINDS, RamUNet
 from restore.train import options
 from restore.train.data import Photos
 from restore.train.loop import Budget, fit
@@ -52,7 +52,7 @@ class Masked(nn.Module):
 
     def loss(self, batch: Batch, share: float) -> Tensor:
         """Masked L1 for the restorer; for the mask network, the score-function estimate that seeks large errors."""
-        x, y, _ = batch
+        x, y, *_ = batch
         pixels = self.masker.pixels(self.masker(x - MEAN), *x.shape[-2:])
         mask = draw(pixels, share, self.generator)
         error = (self.restorer(torch.lerp(x, MEAN.expand_as(x), mask)) - y).abs()
@@ -67,13 +67,14 @@ class Masked(nn.Module):
 def started(config: Config, args: argparse.Namespace) -> RamUNet:
     """Return a network to begin with: random, or of a denoiser that was told levels of noise in planes.
 
-    The denoiser's planes become the plane of ones, as if it were told ``sigma = 25 / 255`` always.
+    The denoiser's planes become the code's first, which is one, as if it were told ``sigma = 25 / 255`` always.
     """
     net = RamUNet(config.widths, has_features=False)
     state = options.started(args)
     if state is not None:
         head, channels = state["head.weight"], net.net.channels
-        told = head[:, 4 * channels : 4 * channels + 1] * (25 / 255)
+        told = head.new_zeros(len(head), CODE, 3, 3)
+        told[:, 0] = head[:, 4 * channels] * (25 / 255)
         state["head.weight"] = torch.cat([head[:, : 4 * channels], told], 1)
         net.net.load_state_dict(state)
     return net
@@ -100,14 +101,15 @@ def _masked_loss(model: nn.Module, batch: Batch, share: float) -> Tensor:
 def rank(args: argparse.Namespace, config: Config) -> None:
     """Stage 2: rank the layers, and write ``mac.json``."""
     model = _stage1(args, config)
+    net = model.restorer.net
     rng = np.random.default_rng(args.seed)
     source = batches(Photos(args.photos), config.batch, config.patch, rng, "cpu")
     found: dict[str, float] = {}
     for _ in range(config.mac_batches):
         x = next(source)[0]
         order = model.masker.pixels(model.masker(x - MEAN), *x.shape[-2:]).flatten(1).argsort(1).detach()
-        part = conductance(model.restorer, lambda seen: model.restorer(seen + MEAN), x - MEAN, order, config.mac_steps)
-        found = {name: found.get(name, 0.0) + value for name, value in part.items()}
+        part = conductance(net, lambda seen: model.restorer(seen + MEAN), x - MEAN, order, config.mac_steps)
+        found = {f"net.{name}": found.get(f"net.{name}", 0.0) + value for name, value in part.items()}
     ranked = dict(sorted(found.items(), key=lambda item: -item[1]))
     (args.run / "mac.json").write_text(json.dumps(ranked, indent=1) + "\n", encoding="utf-8")
 
@@ -128,6 +130,7 @@ def with_content(stage1: RamUNet, args: argparse.Namespace, config: Config) -> R
     start = stage1.net.state_dict()
     model.net.load_state_dict(start)
     student = {name: value for name, value in start.items() if name in model.content.state_dict()}
+    student["head.weight"] = student["head.weight"][:, : 4 * model.net.channels + 1]
     model.content.load_state_dict(student)
     teacher = RamUNet(config.widths)
     teacher.load_state_dict(model.state_dict())
@@ -150,8 +153,23 @@ def with_content(stage1: RamUNet, args: argparse.Namespace, config: Config) -> R
     return model
 
 
+def with_recogniser(net: RamUNet, args: argparse.Namespace, config: Config) -> None:
+    """Teach the recogniser, and freeze it: what the restorer is told shall not change while it learns."""
+    checkpoint = args.run / f"{args.name} recogniser.pt"
+    examples = batches(Photos(args.photos), 32, config.tuned_patch // 2, options.generator(args, checkpoint, 3), "cpu")
+
+    def loss(recogniser: nn.Module, batch: Batch) -> Tensor:
+        *_, kinds, seen = batch
+        return F.cross_entropy(recogniser(seen), kinds, label_smoothing=0.02)
+
+    budget = Budget(args.recogniser_minutes, 2e-3, steps=args.recogniser_steps, optimiser="muon")
+    state, _ = fit(net.recogniser, examples, loss, budget, checkpoint)
+    net.recogniser.load_state_dict(state)
+    net.recogniser.requires_grad_(False)
+
+
 class BalancedLoss:
-    """L1 in which kinds of degradation count less the harder they are, and the head that names the kind.
+    """L1 in which kinds of degradation count less the harder they are.
 
     Haze and darkness change every pixel much, JPEG few: with equal weights the first drown the others, with weights
     that make them equal nothing but the identity is learnt.
@@ -163,15 +181,13 @@ class BalancedLoss:
     def __call__(self, net: nn.Module, batch: Batch) -> Tensor:
         """Return the loss, and remember how hard each kind is."""
         assert isinstance(net, RamUNet)
-        x, y, kinds = batch
-        restored, logits = net.restored_and_recognised(x)
-        each = (restored - y).abs().mean((1, 2, 3))
+        x, y, kinds, seen = batch
+        each = (net(x, net.code_of(seen)) - y).abs().mean((1, 2, 3))
         with torch.no_grad():
             for kind, value in zip(kinds.tolist(), each.tolist(), strict=True):
                 self.running[kind].lerp_(torch.tensor(value), 0.02)
         weights = (self.running.mean() / self.running).pow(0.75).clamp(0.4, 2).to(x.device)
-        named = F.cross_entropy(logits, kinds)
-        total: Tensor = (weights[kinds] * each).mean() + 0.002 * named
+        total: Tensor = (weights[kinds] * each).mean()
         return total
 
 
@@ -180,9 +196,10 @@ def finetune(args: argparse.Namespace, config: Config, command: str) -> None:
     checkpoint = args.run / f"{args.name}.pt"
     stage1 = started(config, args) if args.scratch else _stage1(args, config).restorer
     net = stage1 if args.no_features else with_content(stage1, args, config)
+    with_recogniser(net, args, config)
     if args.ratio < 1:
         ranking = list(json.loads((args.run / "mac.json").read_text(encoding="utf-8")))
-        freeze(net, ranking, args.ratio, ("inject", "kinds"))
+        freeze(net, ranking, args.ratio, ("inject",))
     rng = options.generator(args, checkpoint, 1)
     examples = batches(Photos(args.photos), config.tuned_batch, config.tuned_patch, rng, args.device)
     score = validation(Photos(args.photos, held_out=True), args.device, args.run / f"{args.name}.png")
@@ -197,6 +214,8 @@ def main(argv: list[str] | None = None) -> None:
     made.add_argument("--stage", choices=("pretrain", "mac", "finetune"), required=True)
     made.add_argument("--content-minutes", type=float, default=5, help="how long the content encoder learns")
     made.add_argument("--content-steps", type=int, help="the same in steps")
+    made.add_argument("--recogniser-minutes", type=float, default=4, help="how long the recogniser learns")
+    made.add_argument("--recogniser-steps", type=int, help="the same in steps")
     made.add_argument("--patch", type=int, help="side of a patch (96; 128 in fine-tuning)")
     made.add_argument("--batch", type=int, help="patches a step (8; 4 in fine-tuning)")
     made.add_argument("--widths", type=int, nargs=3, default=Config.widths, help="channels at 1/2, 1/4 and 1/8")

@@ -35,8 +35,7 @@ def ship(
     folder = folder or weights.folder()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{key}.safetensors"
-    with replacing(path) as part:
-        save_file({name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in state.items()}, part)
+    save(path, state, dtype=dtype)
     entry = weights.Entry(
         sha256=weights.sha256(path),
         bytes=path.stat().st_size,
@@ -53,6 +52,20 @@ def ship(
     with replacing(manifest) as part:
         part.write_text(_with_table(old, key, entry), encoding="utf-8")
     return path
+
+
+def save(
+    path: Path,
+    state: Mapping[str, Tensor],
+    texts: Mapping[str, str] | None = None,
+    *,
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write a weight file for ``restore run --weights``, with texts that say where it comes from."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in state.items()}
+    with replacing(path) as part:
+        save_file(stored, part, dict(texts) if texts else None)
 
 
 def _with_table(manifest: str, key: str, entry: weights.Entry) -> str:

@@ -22,7 +22,7 @@ from restore.camera.divergence import divergence, histogram
 from restore.camera.frames import above_black
 from restore.camera.gain import assumed
 from restore.camera.profile_file import MODEL_LIMIT, from_bytes, to_bytes
-from restore.camera.sample import Backend, dark_frame, unlit
+from restore.camera.sample import Backend, dark_frame, pixel_noise, unlit
 from restore.camera.simulate import FAMILIES, Sensor
 from restore.camera.stack import Frame
 from restore.picture import RawImage
@@ -129,7 +129,7 @@ def check_distribution(sensor: Sensor, profile: Profile, rng: np.random.Generato
         if is_unseen:  # the black level of an ISO nobody shot cannot be known: it is set by the frames
             fixed = profile.dark_shading(iso)
             for index, frame in enumerate(real):
-                offset = np.float32(np.median(frame - fixed))
+                offset = np.float32(np.mean((frame - fixed)[sensor.hot == 0]))
                 noise = unlit(sensor.hot.shape, profile, profile.at(iso), rng)
                 made["pnnp"][index] = np.rint(noise + fixed + offset)
         counts = sum(histogram(frame) for frame in real)
@@ -165,9 +165,7 @@ def check_distribution(sensor: Sensor, profile: Profile, rng: np.random.Generato
 
 
 def _pixels(profile: Profile, iso: float, size: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    proxy = profile.branches[profile.branch_of(iso)].proxy
-    assert proxy is not None
-    return proxy.sample(size, profile.at(iso).K, iso, rng).ravel()
+    return pixel_noise((size[0], size[1]), profile, profile.at(iso), rng, "pnnp").ravel()
 
 
 def check_structure(sensor: Sensor, profile: Profile, rng: np.random.Generator) -> None:

@@ -32,6 +32,7 @@ from restore.train.ram_data import batches
 WIDTHS = (16, 32, 64)
 OPTIONS = ["--widths", *map(str, WIDTHS), "--patch", "64", "--batch", "8"]
 PRETRAINED, TUNED, CONTENT, DELETED = 300, 700, 150, 300
+RECOGNISER = ["--recogniser-steps", "120"]
 RECIPES: dict[str, list[str]] = {
     "scratch": ["--scratch", "--no-features", "--steps", str(PRETRAINED + TUNED)],
     "masked": ["--no-features", "--steps", str(TUNED)],
@@ -76,7 +77,7 @@ def trained(photos: str, run: Path, seed: int, name: str, options: list[str], he
     if not (run / "stage1.pt").exists():
         rampp.main([*common, "--stage", "pretrain", "--steps", str(PRETRAINED)])
         rampp.main([*common, "--stage", "mac"])
-    rampp.main([*common, "--stage", "finetune", "--name", name, *options])
+    rampp.main([*common, "--stage", "finetune", "--name", name, *RECOGNISER, *options])
     state = torch.load(run / f"{name}.pt", weights_only=True)["average"]
     return gain(RamUNet.from_state(state).eval(), held)
 
@@ -94,7 +95,7 @@ def masks(photos: str, run: Path) -> dict[str, float]:
     generator = torch.Generator().manual_seed(5)
     found: dict[str, list[float]] = {"sought": [], "random": []}
     for _ in range(12):
-        x, y, _ = next(source)
+        x, y, *_ = next(source)
         with torch.inference_mode():
             pixels = model.masker.pixels(model.masker(x - rampp.MEAN), *x.shape[-2:])
             for name, chance in (("sought", pixels), ("random", torch.ones_like(pixels))):
@@ -112,7 +113,7 @@ def deletion(photos: str, run: Path, seed: int, held: Cases) -> dict[str, float]
     for name, order in (("first by MAC", ranking), ("random", shuffled)):
         torch.manual_seed(seed)
         net = stage1(run).restorer
-        freeze(net, order[::-1], 0.7, ("kinds",))
+        freeze(net, order[::-1], 0.7, ("recogniser",))
         source = batches(Photos(Path(photos)), 8, 64, np.random.default_rng(seed), "cpu")
         budget = Budget(0, 1e-3, optimiser="muon", steps=DELETED)
         state, _ = fit(net, source, rampp.BalancedLoss(), budget, run / f"without {name}.pt")

@@ -47,12 +47,13 @@ def ours(folder: Path, **logits: float) -> Path:
         torch.manual_seed(0)
         net = RamUNet((8, 12, 16), (1, 1, 1, 1, 1))
         for layer in (net.net.tail, net.inject4, net.inject8):
-            nn.init.normal_(layer.weight, std=0.02)
-    nn.init.zeros_(net.kinds.weight)
-    nn.init.zeros_(net.kinds.bias)
+            nn.init.normal_(layer.weight, std=0.01)
+    *_, answer = net.recogniser.answer
+    nn.init.zeros_(answer.weight)
+    nn.init.zeros_(answer.bias)
     with torch.no_grad():
         for kind, value in logits.items():
-            net.kinds.bias[KINDS.index(kind)] = value
+            answer.bias[KINDS.index(kind)] = value
     save_file(net.state_dict(), folder / "ours.safetensors")
     return folder / "ours.safetensors"
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from restore.errors import WeightsError
-from restore.nets.ram_unet import KINDS, RamUNet
+from restore.nets.ram_unet import CODE, KINDS, RamUNet, statistics
 
 SMALL = (8, 8, 8)
 
@@ -21,13 +21,24 @@ def net(request: pytest.FixtureRequest) -> RamUNet:
 
 
 @torch.inference_mode()
-def test_one_run_gives_what_two_would(net: RamUNet) -> None:
-    x = torch.rand(2, 3, 32, 40)
-    restored, logits = net.restored_and_recognised(x)
-    assert restored.shape == x.shape
-    assert logits.shape == (2, len(KINDS))
-    assert torch.equal(restored, net(x))
-    assert torch.allclose(logits, net.recognise(x), atol=1e-6)
+def test_the_code_of_the_whole_picture_is_told_to_its_parts(net: RamUNet) -> None:
+    x = torch.rand(1, 3, 64, 64)
+    x[..., 32:] *= 0.3
+    code = net.code_of(x)
+    assert code.shape == (1, CODE, 1, 1)
+    assert code[0, 0] == 1
+    assert code[0, 1 : 1 + len(KINDS)].sum() == pytest.approx(1, abs=1e-5)
+    assert torch.allclose(code[0, 1 + len(KINDS) :, 0, 0], statistics(x)[0])
+    assert torch.equal(net(x), net(x, code))
+    half = x[..., :32]
+    assert not torch.allclose(net(half), net(half, code))
+
+
+def test_statistics_are_percentiles_and_means_also_of_large_pictures() -> None:
+    ramp = torch.linspace(0, 1, 1200).expand(1, 3, 1100, 1200) * torch.tensor([1.0, 0.5, 0.1]).view(1, 3, 1, 1)
+    want = torch.cat([share * torch.tensor([1.0, 0.5, 0.1]) for share in (0.01, 0.99, 0.5)])
+    assert torch.allclose(statistics(ramp)[0], want, atol=2e-3)
+    assert statistics(torch.rand(2, 3, 1, 1)).shape == (2, 9)
 
 
 @torch.inference_mode()
@@ -64,6 +75,7 @@ def test_a_pixel_is_not_changed_by_what_lies_beyond_the_radius(net: RamUNet) -> 
     x = torch.rand(1, 3, side, 16)
     other = x.clone()
     other[..., : side // 2 - net.radius, :] = 0
-    changed = (net(x) - net(other)).abs().amax((0, 1, 3)) > 0
+    code = net.code_of(x)
+    changed = (net(x, code) - net(other, code)).abs().amax((0, 1, 3)) > 0
     assert not changed[side // 2 :].any()
     assert changed[: side // 2 - net.radius].all()
