@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,8 @@ from torch.nn import functional as F
 
 LOG_LOW, LOG_HIGH = math.log(1e-8), math.log(1e4)
 """Between which logarithms are held before they are exponentiated."""
+FLOOR = (0.5 / 255) ** 2
+"""Least variance that a score is divided by."""
 
 
 class _Norm(nn.BatchNorm2d):
@@ -150,6 +153,29 @@ class Posterior:
 def _total(terms: Tensor) -> Tensor:
     """Sum over components, mean over pixels and channels."""
     return terms.sum(0).mean()
+
+
+def surrogate(
+    posterior: Posterior, denoise: Callable[[Tensor, Tensor], Tensor], samples: int, rng: torch.Generator
+) -> Tensor:
+    """Return a value whose gradient is that of the expected log prior: share times score times the sample's.
+
+    A sample of ``q(x)`` is the mean under white noise of known deviation, so Tweedie's formula gives the score from
+    a blind denoiser whatever the noise of the picture. Nothing is propagated through the denoiser or the shares.
+
+    References
+    ----------
+    Cheng et al., "Score priors guided deep variational inference" (2023).
+    """
+    total = torch.zeros((), device=posterior.mean.device)
+    for _ in range(samples):
+        noise = torch.randn(posterior.mean.shape, generator=rng, device=rng.device)
+        deviation = posterior.variance.sqrt()
+        sample = posterior.mean + deviation * noise
+        with torch.no_grad():
+            score = (denoise(sample, deviation) - sample) / posterior.variance.clamp(min=FLOOR)
+        total = total + (posterior.share.detach() * score.detach() * sample).sum(0).mean()
+    return total / samples
 
 
 class PosteriorNet(nn.Module):
