@@ -13,7 +13,7 @@ from restore import files, metrics, noise, pipeline, tiling
 from restore.degrade import gaussian
 from restore.errors import Cancelled, RecipeError
 from restore.method import Compute, Scene
-from restore.methods import scoredvi
+from restore.methods import blind, scoredvi
 from restore.methods.scoredvi import Fit, Prior, ScoreDvi, ScoreDviSettings, load, prior_for
 from restore.nets.dvi import Posterior, surrogate
 from restore.noise import Noise
@@ -126,6 +126,8 @@ def test_large_pictures_are_fitted_in_tiles_with_one_prior(monkeypatch: pytest.M
         return Fit(noisy, noisy / 2, 0.0, 1)
 
     monkeypatch.setattr(ScoreDvi, "fit", same)
+    monkeypatch.setattr(ScoreDvi, "one_pass", lambda _, noisy, __: noisy)
+    monkeypatch.setattr(scoredvi, "standard_error", lambda _, __, deviation: deviation)
     picture = planes(100, 130)
     op = tiny().prepare(scene(picture, tile=48))
     torch.testing.assert_close(tiling.apply(op, picture), picture)
@@ -134,6 +136,14 @@ def test_large_pictures_are_fitted_in_tiles_with_one_prior(monkeypatch: pytest.M
     assert len(shapes) > 4 and all(side % 16 == 0 for shape in shapes for side in shape)
     assert set(priors) == {prior_for(0.05)}
     assert op.seams is Seams.WHOLE
+
+
+def test_a_share_of_the_answer_is_that_of_blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ScoreDvi, "fit", lambda _, noisy, *__: Fit(0 * noisy, noisy, 0.0, 1))
+    picture = planes(48, 64)
+    quick = blind.load(blind.BlindSettings(), None, COMPUTE).prepare(scene(picture))
+    found = tiny().prepare(scene(picture)).run(picture)
+    torch.testing.assert_close(found, (1 - scoredvi.FITTED) * quick.run(picture))
 
 
 def test_progress_is_told_and_a_stop_is_heard() -> None:
