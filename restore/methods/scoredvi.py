@@ -31,8 +31,8 @@ CONVERGED = 0.05
 """Mean deviation above which a fit has failed and starts again."""
 QUIET = 0.0316
 """Mean deviation at which a fit ends where the prior's weight is 1."""
-FITTED = 0.7
-"""Share of the fit in the answer; the rest is one pass of the same denoiser, whose errors are others."""
+ONE_PASS = 0.15
+"""Share of one pass of the same denoiser in the answer where the prior weighs 1; weak noise deserves more of it."""
 TILE, OVERLAP = 256, 32
 """Side of the tiles of large pictures, and how far they overlap."""
 WARM_STEPS, TIMED_STEPS = 2, 3
@@ -215,7 +215,8 @@ class _Work:
                     again = self.method.fit(noisy, self.prior, rng, self._on_step)
                     found = min(found, again, key=lambda fit: fit.mean_deviation)
         self.fits.append(found)
-        picture = torch.lerp(self.method.one_pass(noisy, self.scene.noise), found.picture, FITTED)
+        quick = self.method.one_pass(noisy, self.scene.noise)
+        picture = torch.lerp(found.picture, quick, ONE_PASS / self.prior.weight)
         return torch.cat([picture, standard_error(picture, noisy, found.deviation)])
 
     def _on_step(self, step: int, _: float) -> None:

@@ -143,7 +143,7 @@ def test_a_share_of_the_answer_is_that_of_blind(monkeypatch: pytest.MonkeyPatch)
     picture = planes(48, 64)
     quick = blind.load(blind.BlindSettings(), None, COMPUTE).prepare(scene(picture))
     found = tiny().prepare(scene(picture)).run(picture)
-    torch.testing.assert_close(found, (1 - scoredvi.FITTED) * quick.run(picture))
+    torch.testing.assert_close(found, scoredvi.ONE_PASS / prior_for(0.05).weight * quick.run(picture))
 
 
 def test_progress_is_told_and_a_stop_is_heard() -> None:
