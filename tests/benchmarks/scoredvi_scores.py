@@ -24,7 +24,7 @@ from restore.runtime import Runtime
 
 SETS = {"cc": 1, "sidd": 3}
 """Every n-th picture of a set. Those of 512 pixels give a second crop, the centre of their top left quarter."""
-STRENGTHS = (2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 30)
+STRENGTHS = (2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 30, 36, 43, 52)
 MACHINE = Runtime(device="cpu")
 
 
