@@ -7,17 +7,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from restore.method import Compute, Method, Role, Scene, Settings, State, knob
-from restore.nets.blind_prior import BlindPrior, blind_prior
+from restore.nets.blind_prior import BlindPrior, apart, blind_prior, stride_for, together
 from restore.picture import Domain
 from restore.tiling import TileOp
-
-STRIDES = ((0.15, 1), (1.0, 2))
-"""Up to which correlation of neighbours' noise which stride makes the rest look white to the network.
-
-Wider strides are never chosen: they lose too much detail."""
 
 
 class BlindSettings(Settings):
@@ -60,35 +54,6 @@ class Blind:
 
         halo, multiple = stride * self.net.radius, stride * self.net.multiple
         return TileOp(run, halo=halo, multiple=multiple, bytes_per_pixel=60 * self.compute.dtype.itemsize)
-
-
-def stride_for(correlation: float) -> int:
-    """Return the stride at which noise of this correlation of neighbours counts as white.
-
-    >>> [stride_for(c) for c in (-0.1, 0.0, 0.3, 0.9, 1.0)]
-    [1, 1, 2, 2, 2]
-    """
-    return next(stride for limit, stride in STRIDES if correlation <= limit)
-
-
-def apart(planes: Tensor, stride: int) -> Tensor:
-    """Take ``(C, H, W)`` apart into the pictures ``(stride**2, C, H/stride, W/stride)`` of every n-th pixel.
-
-    >>> apart(torch.arange(16).reshape(1, 4, 4), 2)[1]
-    tensor([[[ 1,  3],
-             [ 9, 11]]])
-    """
-    return F.pixel_unshuffle(planes[:, None], stride).transpose(0, 1)
-
-
-def together(parts: Tensor, stride: int) -> Tensor:
-    """Undo :func:`apart`.
-
-    >>> x = torch.arange(72).reshape(2, 6, 6)
-    >>> bool((together(apart(x, 3), 3) == x).all())
-    True
-    """
-    return F.pixel_shuffle(parts.transpose(0, 1), stride)[:, 0]
 
 
 def load(settings: BlindSettings, state: State | None, compute: Compute) -> Blind:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from restore.errors import WeightsError
 from restore.nets.bias_free_dncnn import BiasFreeDnCNN
@@ -13,6 +14,11 @@ from restore.nets.unshuffle_unet import UnshuffleUNet
 
 BlindPrior = UnshuffleUNet | BiasFreeDnCNN
 """Predicts the noise of ``(B, 3, H, W)``; it has a ``radius`` and wants sides that are multiples of ``multiple``."""
+
+STRIDES = ((0.15, 1), (1.0, 2))
+"""Up to which correlation of neighbours' noise which stride makes the rest look white to the network.
+
+Wider strides are never chosen: they lose too much detail."""
 
 
 def blind_prior(state: Mapping[str, Tensor] | None, *, may_be_told: bool = False) -> BlindPrior:
@@ -52,3 +58,32 @@ def denoised(net: BlindPrior, picture: Tensor, deviation: Tensor) -> Tensor:
         unused = levels.new_zeros(len(levels), net.conditions - 1, *levels.shape[2:])
         found = net(picture, torch.cat([levels, unused], 1))
     return picture - found
+
+
+def stride_for(correlation: float) -> int:
+    """Return the stride at which noise of this correlation of neighbours counts as white.
+
+    >>> [stride_for(c) for c in (-0.1, 0.0, 0.3, 0.9, 1.0)]
+    [1, 1, 2, 2, 2]
+    """
+    return next(stride for limit, stride in STRIDES if correlation <= limit)
+
+
+def apart(planes: Tensor, stride: int) -> Tensor:
+    """Take ``(C, H, W)`` apart into the pictures ``(stride**2, C, H/stride, W/stride)`` of every n-th pixel.
+
+    >>> apart(torch.arange(16).reshape(1, 4, 4), 2)[1]
+    tensor([[[ 1,  3],
+             [ 9, 11]]])
+    """
+    return F.pixel_unshuffle(planes[:, None], stride).transpose(0, 1)
+
+
+def together(parts: Tensor, stride: int) -> Tensor:
+    """Undo :func:`apart`.
+
+    >>> x = torch.arange(72).reshape(2, 6, 6)
+    >>> bool((together(apart(x, 3), 3) == x).all())
+    True
+    """
+    return F.pixel_shuffle(parts.transpose(0, 1), stride)[:, 0]

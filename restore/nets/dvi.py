@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,10 @@ from torch.nn import functional as F
 
 LOG_LOW, LOG_HIGH = math.log(1e-8), math.log(1e4)
 """Between which logarithms are held before they are exponentiated."""
+ERROR = (0.093, 0.234, 0.382, 0.438)
+"""Logarithm of the scale, and powers, of :func:`standard_error`."""
+FLOOR = (0.5 / 255) ** 2
+"""Least variance that a score is divided by."""
 
 
 class _Norm(nn.BatchNorm2d):
@@ -150,6 +155,51 @@ class Posterior:
 def _total(terms: Tensor) -> Tensor:
     """Sum over components, mean over pixels and channels."""
     return terms.sum(0).mean()
+
+
+def surrogate(
+    posterior: Posterior, denoise: Callable[[Tensor, Tensor], Tensor], samples: int, rng: torch.Generator
+) -> Tensor:
+    """Return a value whose gradient is that of the expected log prior: share times score times the sample's.
+
+    A sample of ``q(x)`` is the mean under white noise of known deviation, so Tweedie's formula gives the score from
+    a blind denoiser whatever the noise of the picture. Nothing is propagated through the denoiser or the shares.
+
+    References
+    ----------
+    Cheng et al., "Score priors guided deep variational inference" (2023).
+    """
+    total = torch.zeros((), device=posterior.mean.device)
+    for _ in range(samples):
+        noise = torch.randn(posterior.mean.shape, generator=rng, device=rng.device)
+        deviation = posterior.variance.sqrt()
+        sample = posterior.mean + deviation * noise
+        with torch.no_grad():
+            score = (denoise(sample, deviation) - sample) / posterior.variance.clamp(min=FLOOR)
+        total = total + (posterior.share.detach() * score.detach() * sample).sum(0).mean()
+    return total / samples
+
+
+def standard_error(picture: Tensor, noisy: Tensor, deviation: Tensor) -> Tensor:
+    """Return how far each value of a restored picture may be off, from its posterior deviation; all ``(3, H, W)``.
+
+    The posterior alone knows little of the error: it takes noise for white and the denoiser for exact. So its deviation
+    is weighed with what was removed around a value and with the slopes of the restored picture, where detail is lost:
+    a product of powers, fitted to absolute errors on free photos with simulated noise of cameras.
+    """
+    across, down = picture.diff(dim=2), picture.diff(dim=1)
+    slopes = (F.pad(across, (0, 1)).square() + F.pad(down, (0, 0, 0, 1)).square()).mean(0, keepdim=True)
+    spreads = _around(deviation.square(), 2), _around((noisy - picture).square(), 4), _around(slopes, 2)
+    scale, *powers = ERROR
+    found = torch.full_like(picture, scale)
+    for power, spread in zip(powers, spreads, strict=True):
+        found = found + 0.5 * power * torch.log(spread + 1e-6)
+    return found.exp()
+
+
+def _around(planes: Tensor, radius: int) -> Tensor:
+    """Mean over a square around each pixel, the picture mirrored at its edges."""
+    return F.avg_pool2d(F.pad(planes[None], [radius] * 4, mode="reflect"), 2 * radius + 1, 1)[0]
 
 
 class PosteriorNet(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Dirichlet, Gamma, kl_divergence
 
-from restore.nets.dvi import PictureNet, Posterior, PosteriorNet
+from restore.nets.dvi import PictureNet, Posterior, PosteriorNet, standard_error
 
 
 def posterior(k: int = 3, seed: int = 0) -> Posterior:
@@ -85,3 +85,15 @@ def test_drawn_maps_are_in_range_and_seeded(components: int) -> None:
         assert (positive > 0).all() and torch.isfinite(positive).all()
     torch.testing.assert_close(first.share.sum(0), torch.ones(3, 32, 48))
     assert math.isclose(float(first.variance.detach().log().mean()), 0, abs_tol=1)
+
+
+def test_the_standard_error_grows_with_deviation_with_what_was_removed_and_with_slopes() -> None:
+    rng = torch.Generator().manual_seed(0)
+    picture, noise = (torch.rand(3, 40, 48, generator=rng) for _ in range(2))
+    soft, deviation = 0.1 * picture, torch.full_like(picture, 0.02)
+    found = standard_error(soft, soft + 0.1 * noise, deviation)
+    assert found.shape == picture.shape
+    assert (found > 0).all()
+    assert (standard_error(soft, soft + 0.1 * noise, 2 * deviation) > found).all()
+    assert (standard_error(soft, soft + 0.2 * noise, deviation) > found).all()
+    assert (standard_error(picture, picture + 0.1 * noise, deviation) > found).all()
