@@ -42,9 +42,13 @@ def test_intervals_hold_the_errors_they_promise(method: str) -> None:
         for sigma in (10 / 255, 25 / 255, 50 / 255):
             clean, image = noisy(name, sigma)
             result = restore.run_with_uncertainty(image, Recipe(steps=(Step(method=method),), precision="fp32"), "cpu")
-            assert result.uncertainty is not None
+            if result.uncertainty is None:  # the noise was taken for a camera's, of which wavelets give none
+                assert method == "wavelet"
+                assert result.reports[0].noise.correlation > uncertainty.CORRELATED
+                continue
             assert result.uncertainty.pixels.min() > 0
             ratios.append(np.abs(result.picture.pixels - clean) / result.uncertainty.pixels)
+    assert len(ratios) >= 9
     inside = [100 * float(np.mean(np.concatenate(ratios) <= z)) for z in (1, 1.96)]
     assert inside[0] == pytest.approx(68, abs=5)
     assert inside[1] == pytest.approx(95, abs=5)
@@ -61,6 +65,12 @@ def test_it_does_not_depend_on_tiles() -> None:
 def test_a_fitted_answer_cannot_be_asked_again() -> None:
     assert uncertainty.operation(TileOp(blur, seams=Seams.WHOLE), "denoise", LEVEL) is None
     assert uncertainty.operation(TileOp(blur), "denoise", replace(LEVEL, sigma=0.0)) is None
+
+
+def test_what_does_not_hold_is_not_given() -> None:
+    camera = replace(LEVEL, correlation=0.5)
+    assert uncertainty.operation(TileOp(blur), "wavelet", camera) is None
+    assert uncertainty.operation(TileOp(blur), "denoise", camera) is not None
 
 
 def test_methods_nobody_has_fitted_get_the_general_model() -> None:
