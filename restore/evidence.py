@@ -21,20 +21,16 @@ from numpy.typing import NDArray
 from restore.noise import Noise
 from restore.picture import Domain, Floats
 
-SIDE, WINDOWS = 256, 8
-"""Side and number of the windows through which large pictures are looked at."""
-
-LEAST = 48
-"""Below this side only levels and clipping are looked at."""
+SIDE, WINDOWS, LEAST = 256, 8, 48
+"""Side and number of the windows through which large pictures are looked at; below the side ``LEAST`` only levels and
+clipping are."""
 
 CORRELATED = 0.15
 """Correlation of neighbouring pixels' noise from which it counts as camera noise."""
 
-CAMERA_SHIFT = 0.35
-"""Share of sigma by which camera noise itself can move levels: a tone curve bends it, so its mean is not zero."""
-
-CLIPPED_SHIFT = 0.02
-"""The same where noise was clipped at black or white, times the share of values there."""
+CAMERA_SHIFT, CLIPPED_SHIFT = 0.35, 0.02
+"""Share of sigma by which camera noise itself can move levels (a tone curve bends it, so its mean is not zero), and
+noise that was clipped at black or white, times the share of values there."""
 
 SURE = 0.005
 """Where a shift of this much of white surely trips the alarm, levels are strong evidence."""
@@ -47,20 +43,16 @@ NOISE_KEPT, SURE_DETAIL = 0.35, 2.5
 """How the limit for detail grows with the power of the noise against that of the detail, and up to which limit a blur
 of 1.2 pixels surely passes it."""
 
-REMOVED = (0.15, 1.35)
-"""What may be removed, as a multiple of the noise that was measured."""
-
-STRUCTURE = 0.25
-"""Correlation of neighbours above which what was removed is not white noise."""
+REMOVED, STRUCTURE = (0.15, 1.35), 0.25
+"""What may be removed, as a multiple of the noise that was measured; and the correlation of its neighbours above which
+it is not white noise."""
 
 NEWLY_CLIPPED = 0.02
 """Share of values that a step may clip."""
 
-STEP = 0.0025
-"""Smallest step between two halves of a picture, in fractions of white, that counts as a seam."""
-
-PLAIN_STEP = 0.02
-"""Where a step of this much surely trips the alarm, seams are strong evidence."""
+STEP, PLAIN_STEP = 0.0025, 0.02
+"""Smallest step between two halves of a picture, in fractions of white, that counts as a seam; where one of
+``PLAIN_STEP`` surely trips the alarm, seams are strong evidence."""
 
 
 @dataclass(frozen=True)

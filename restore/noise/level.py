@@ -30,6 +30,9 @@ from restore.picture import Floats, Image, RawImage
 
 Reals = NDArray[np.floating[Any]]
 
+_ROUNDING = 1e-6
+"""Sigma below which noise is but the rounding of the transform: flat pictures have none."""
+
 
 def estimate(picture: Image | RawImage) -> Noise:
     """Measure the noise of a picture from its pixels; always finite, no randomness.
@@ -46,6 +49,7 @@ def estimate(picture: Image | RawImage) -> Noise:
         return Noise(0.0, (0.0,) * count, confidence=0.0)
     flattest = spectra.power[0].mean(0)  # channel, v, u
     level = min(_regressed(spectra), 1.5 * float(spectra.power[1].mean()))
+    level *= level > _ROUNDING**2
     total = flattest.mean(0)
     kept = _clipped_to(total, level) / np.maximum(total, 1e-20)
     trusted = (flattest * kept**2).mean((1, 2))  # waves that rise above the noise tell little about its colour

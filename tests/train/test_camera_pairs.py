@@ -165,7 +165,7 @@ def test_a_training_goes_on_where_it_was_and_its_file_denoises(
     path = folder / "run" / "pnnp-maker-model.safetensors"
     assert capsys.readouterr().out.split() == [str(path)] * 2
     facts = weights.metadata(path)
-    assert "--noise pnnp" in facts["command"] and "Maker Model" in facts["data"]
+    assert "--profile camera.noise" in facts["command"] and "Maker Model" in facts["data"]
     assert weights.notice(str(path), weights.read(str(path))) is None
     step = Step(method="pnnp", weights=str(path), settings={"profile": str(folder / "camera.noise")})
     result = pipeline.run(dark(seed=5), Recipe(steps=(step,), develop=None), Runtime("cpu"))
