@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from awaited import AWAITED
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -68,7 +67,7 @@ def laid_out(array: np.ndarray, layout: str) -> np.ndarray:
 PHASES = (Phase.explicit, Phase.generate)
 """What fails is small enough as it is: shrinking would cost minutes."""
 
-THERE = [method for name, method in methods.registry().items() if name not in AWAITED]
+THERE = list(methods.registry().values())
 QUICK = [m for m in THERE if not m.fits_per_image and m.domain is not Domain.MOSAIC]
 SLOW = [m for m in THERE if m not in QUICK]
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from awaited import AWAITED
 
 from restore import methods
 
@@ -27,7 +26,7 @@ def _script():
 
 
 golden = _script()
-NAMES = sorted(set(methods.registry()) - AWAITED)
+NAMES = sorted(methods.registry())
 CASES = [(name, sample) for name in NAMES for sample in golden.SAMPLES]
 
 

@@ -147,7 +147,6 @@ def test_auto_never_takes_it() -> None:
 
 
 @pytest.mark.skipif(not KODAK.exists(), reason="the shared photographs are not here")
-@pytest.mark.skipif("rampp" not in weights.manifest(), reason="its weights are still being trained")
 @pytest.mark.parametrize("name", ["kodim05", "kodim19"])
 def test_the_shipped_weights_know_clean_from_spoilt(name: str) -> None:
     clean = files.read(KODAK / f"{name}.png")
