@@ -168,7 +168,7 @@ def sheet(data: Path, weights: str, target: Path) -> Iterator[Row]:
         truth = read(path)
         degraded = dict(frozen(truth, path.name))[task]
         result, _ = restored(degraded, weights)
-        window = np.s_[100:356, 130:514]
+        window = np.s_[100:356, 100:484]
         rows.append(np.hstack([np.clip(x, 0, 1)[window] for x in (degraded.pixels, result, truth.pixels)]))
     cv2.imwrite(str(target), np.rint(np.vstack(rows)[..., ::-1] * 255).astype(np.uint8))
     yield {"sheet": str(target)}
