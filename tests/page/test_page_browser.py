@@ -130,6 +130,7 @@ def test_file_and_slider(tab: Any, pictures: dict[str, Path], tmp_path: Path, na
 def test_divider_and_crop_move(tab: Any, pictures: dict[str, Path]) -> None:
     restore(tab, pictures["photo.jpg"], "Wavelet shrinkage")
     handle = tab.locator(".view [data-testid=slider] .inner")
+    handle.scroll_into_view_if_needed()  # the list of methods above grows
     start = handle.bounding_box()
     tab.mouse.move(start["x"] + 1, start["y"] + 40)
     tab.mouse.down()
