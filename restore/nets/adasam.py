@@ -105,6 +105,6 @@ class AdaSAM(nn.Module):
 
 def draw(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Hide a share of the pixels, drawn without replacement in proportion to ``pixels`` ``(B, 1, H, W)``."""
-    flat = pixels.detach().flatten(1)
+    flat = pixels.detach().flatten(1).to(generator.device)
     chosen = torch.multinomial(flat, int(share * flat.shape[1]), generator=generator)
-    return torch.zeros_like(flat).scatter_(1, chosen, 1.0).view_as(pixels)
+    return torch.zeros_like(flat).scatter_(1, chosen, 1.0).view_as(pixels).to(pixels.device)

@@ -53,9 +53,10 @@ class Masked(nn.Module):
     def loss(self, batch: Batch, share: float) -> Tensor:
         """Masked L1 for the restorer; for the mask network, the score-function estimate that seeks large errors."""
         x, y, *_ = batch
-        pixels = self.masker.pixels(self.masker(x - MEAN), *x.shape[-2:])
+        hidden = MEAN.to(x.device)
+        pixels = self.masker.pixels(self.masker(x - hidden), *x.shape[-2:])
         mask = draw(pixels, share, self.generator)
-        error = (self.restorer(torch.lerp(x, MEAN.expand_as(x), mask)) - y).abs()
+        error = (self.restorer(torch.lerp(x, hidden.expand_as(x), mask)) - y).abs()
         count = 3 * mask.sum()
         restored = (mask * error).sum() / count
         surprise = error.detach() - error.detach().mean()
@@ -132,7 +133,7 @@ def with_content(stage1: RamUNet, args: argparse.Namespace, config: Config) -> R
     student = {name: value for name, value in start.items() if name in model.content.state_dict()}
     student["head.weight"] = student["head.weight"][:, : 4 * model.net.channels + 1]
     model.content.load_state_dict(student)
-    teacher = RamUNet(config.widths)
+    teacher = RamUNet(config.widths).to(args.device)
     teacher.load_state_dict(model.state_dict())
     model.content.requires_grad_(True)
     checkpoint = args.run / f"{args.name} content.pt"
@@ -205,7 +206,7 @@ def finetune(args: argparse.Namespace, config: Config, command: str) -> None:
     score = validation(Photos(args.photos, held_out=True), args.device, args.run / f"{args.name}.png")
     state, progress = fit(net, examples, BalancedLoss(), options.budget(args), checkpoint, score)
     if args.ship:
-        ship("rampp", state, progress, command=f"{command} (after --stage pretrain and --stage mac)", seed=args.seed)
+        ship("rampp", state, progress, command=f"{command} (after --stage pretrain)", seed=args.seed)
 
 
 def main(argv: list[str] | None = None) -> None:

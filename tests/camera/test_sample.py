@@ -5,30 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from drawn import SEED
+from proxies import straight
 
-from restore.camera import BACKENDS, Branch, IsoNoise, Profile, Proxy, Spread, sample
-from restore.camera.proxy import expected_shapes
+from restore.camera import BACKENDS, Branch, IsoNoise, Profile, Spread, sample
 from restore.camera.sample import shot, unlit
 from restore.errors import ArrayError
 
 GAIN, SIGMA, SPAN = 0.4, 5.0, 16383.0 - 512
 SIZE = (200, 300)
 
-
-def identity() -> Proxy:
-    """A proxy that is nearly a straight line: SiLU of x + 9 is x + 9 to a thousandth where samples lie."""
-    weights = {key: np.zeros(shape, np.float32) for key, shape in expected_shapes().items()}
-    weights["nn_pre.0.weight"][0] = 1
-    weights["nn_pre.0.bias"][0] = 9
-    weights["nn_pre.4.weight"][0, 0] = SIGMA / GAIN
-    weights["nn_pre.4.bias"][0] = -9 * SIGMA / GAIN
-    return Proxy(weights, (400.0,), (0.0,))
-
-
 PROFILE = Profile(
     maker="", model="", bits=14, cfa=((0, 1), (1, 2)), black=((512.0,) * 2,) * 2, white=16383.0,
     isos=(IsoNoise(400.0, GAIN, SIGMA, tukey_sigma=SIGMA / 1.464, sigma_row=2.0, sigma_col=1.0),),
-    branches=(Branch((400.0,), identity()),),
+    branches=(Branch((400.0,), straight(400.0, GAIN, SIGMA)),),
 )  # fmt: skip
 
 

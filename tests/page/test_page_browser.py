@@ -220,7 +220,7 @@ def test_methods_are_compared(tab: Any, pictures: dict[str, Path], tmp_path: Pat
 
 def test_working_files_go_with_the_tab(browser: Any, server: Server, pictures: dict[str, Path]) -> None:
     def folders() -> set[Path]:
-        return {path.parent for path in server.log.parent.glob("restore-page-*/work/*/before.npy")}
+        return {path.parent for path in server.log.parent.glob("restore-page-*/**/before.npy")}
 
     before = folders()
     page = browser.new_page()

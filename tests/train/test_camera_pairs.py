@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from proxies import straight
 from safetensors.torch import save_file
 
 from restore import pipeline, weights
-from restore.camera import AS_MEASURED, BACKENDS, Branch, IsoNoise, Maps, Profile, Proxy
-from restore.camera.proxy import expected_shapes
+from restore.camera import AS_MEASURED, BACKENDS, Branch, IsoNoise, Maps, Profile
 from restore.errors import FileError, ReadError, RecipeError
 from restore.files.dng import write_dng
 from restore.files.levels import SensorRecord, scaled
@@ -31,19 +31,11 @@ BLACK = ((60.0, 66.0), (72.0, 78.0))
 GBRG = bayer.PHASES["GBRG"]
 
 
-def straight() -> Proxy:
-    """A proxy that is nearly a straight line: SiLU of x + 9 is x + 9 to a thousandth where samples lie."""
-    parts = {key: np.zeros(shape, np.float32) for key, shape in expected_shapes().items()}
-    parts["nn_pre.0.weight"][0] = 1
-    parts["nn_pre.0.bias"][0] = 9
-    parts["nn_pre.4.weight"][0, 0] = SIGMA / GAIN
-    parts["nn_pre.4.bias"][0] = -9 * SIGMA / GAIN
-    return Proxy(parts, (800.0,), (0.0,))
-
-
 ONE = IsoNoise(800.0, GAIN, SIGMA, tukey_sigma=SIGMA / 1.464, black_error=(0.3, -0.2, 0.1, 0.4))
 MAPS = Maps(np.zeros((1, *SIZE), np.float16), np.full((1, *SIZE), 3, np.float16), np.zeros((0, 2), np.int32))
-PROFILE = Profile("Maker", "Model", 10, GBRG, BLACK, WHITE, (ONE,), (Branch((800.0,), straight()),), maps=MAPS)
+PROFILE = Profile(
+    "Maker", "Model", 10, GBRG, BLACK, WHITE, (ONE,), (Branch((800.0,), straight(800.0, GAIN, SIGMA)),), maps=MAPS
+)
 
 
 def raw_of(values: np.ndarray, iso: float = 800.0) -> RawImage:
@@ -175,7 +167,7 @@ def test_a_training_goes_on_where_it_was_and_its_file_denoises(
 
 def test_dark_frames_are_drawn_with_their_own_iso() -> None:
     two = replace(ONE, iso=1600.0, K=2 * GAIN)
-    profile = replace(PROFILE, isos=(ONE, two), branches=(Branch((800.0, 1600.0), straight()),))
+    profile = replace(PROFILE, isos=(ONE, two), branches=(Branch((800.0, 1600.0), straight(800.0, GAIN, SIGMA)),))
     pool = Pool([Path("x")], lambda _: Dark(1600.0, np.zeros((140, 140), np.float32)))
     _, (gain, _) = Camera(profile, "sfrn", pool).expose(
         np.zeros((66, 66), np.float32), 800.0, np.random.default_rng(0), AS_MEASURED
