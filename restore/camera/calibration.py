@@ -17,13 +17,11 @@ from restore.camera.profile import Branch, IsoNoise, Maps, Profile
 from restore.camera.proxy import Proxy
 from restore.camera.proxy_training import Lesson, train
 from restore.camera.sample import unlit
-from restore.camera.stack import Frame, StackNoise, measure
+from restore.camera.stack import Frame, StackNoise, is_switched, measure
 from restore.errors import ArrayError
 from restore.picture import Floats, RawImage
 
 Report = Callable[[float, str], None]
-_DROP = 0.9
-"""The pixel noise falls below this share of that of the ISO before where the analog gain is switched."""
 _MANY_CODES, _SAMPLES = 2.5, 4_000_000
 
 
@@ -137,7 +135,7 @@ def calibrate(
             )
         stack = measure([_checked(frame, darks[0].name, reference) for frame in learn], period, rng)
         warnings.refuse_light(stack, span, frames[0].name)
-        if not stacks or stack.sigma_px < _DROP * stacks[-1].sigma_px:
+        if not shadings or is_switched(stacks[-len(shadings[-1].isos) :], stack):
             shadings.append(_Shading())
         shadings[-1].add(stack)
         bad |= stack.bad

@@ -95,6 +95,18 @@ def test_gain_switch_and_dark_shading(truth_and_profile: tuple[Sensor, Profile])
         assert np.abs(np.subtract(profile.at(iso).black_error, sensor.black_error[iso])).max() <= wanted
 
 
+@pytest.mark.parametrize(("split", "branches"), [(1600.0, [(100.0, 400.0), (1600.0, 6400.0, 25600.0)]), (None, None)])
+def test_gain_switch_between_isos_two_stops_apart(
+    split: float | None, branches: list[tuple[float, ...]] | None
+) -> None:
+    """The noise rises over the switch, from 1.7 to 2.3 DN, where one gain would give 6.0."""
+    isos = (100.0, 400.0, 1600.0, 6400.0, 25600.0)
+    rng = np.random.default_rng(SEED)
+    sensor = replace(Sensor.draw(rng, size=(96, 128), isos=isos, split=split), family="gaussian")
+    profile = calibrate(darks_of(sensor, rng, isos, 4), (), assumed, Plan(steps=0, held_out=0))
+    assert [branch.isos for branch in profile.branches] == (branches or [isos])
+
+
 def test_hot_pixels(truth_and_profile: tuple[Sensor, Profile]) -> None:
     sensor, profile = truth_and_profile
     assert profile.maps is not None
