@@ -41,17 +41,23 @@ def _demosaic(mosaic: Floats, code: int) -> Floats:
 def _in_camera_smoothing(noise: Floats, rng: np.random.Generator) -> Floats:
     """Blur noise as in-camera noise reduction does: luma a little, chroma more."""
     grey = noise.mean(-1, keepdims=True)
-    fine = cv2.GaussianBlur(grey, (0, 0), rng.uniform(0.3, 1.2))[..., None]
-    chroma = cv2.GaussianBlur(noise - grey, (0, 0), rng.uniform(0.4, 3.0))
+    fine = cv2.GaussianBlur(grey, (0, 0), rng.uniform(0.3, 1.6))[..., None]
+    chroma = cv2.GaussianBlur(noise - grey, (0, 0), rng.uniform(0.4, 4.0))
     return np.asarray(fine + chroma, np.float32)
+
+
+def _edge_preserving(noisy: Floats, sigma: float, rng: np.random.Generator) -> Floats:
+    """Smooth flat parts and leave the noise where there are edges, as other in-camera noise reduction does."""
+    smooth = cv2.bilateralFilter(noisy, 5, sigma * rng.uniform(1, 4), rng.uniform(0.7, 2.0))
+    return np.asarray(noisy + np.float32(rng.uniform(0.4, 1)) * (smooth - noisy), np.float32)
 
 
 def camera(clean: Floats, rng: np.random.Generator) -> Pair:
     """Noise as a camera makes it: added on a simulated mosaic, then developed (and often stored as JPEG).
 
     Photon and read noise with row noise on the mosaic, demosaicing, white balance, colour matrix, tone
-    curve; in part of the draws in-camera smoothing, reduction in size and JPEG. The target goes through the
-    same development without noise, smoothing and JPEG.
+    curve; in part of the draws in-camera noise reduction, a change of size and JPEG. The target goes through the
+    same development without noise, noise reduction and JPEG.
 
     Parameters
     ----------
@@ -83,14 +89,21 @@ def camera(clean: Floats, rng: np.random.Generator) -> Pair:
         return encoded * encoded * (3 - 2 * encoded) if is_toned else encoded
 
     noisy, target = develop(mosaic + noise.astype(np.float32)), develop(mosaic)
-    if rng.random() < 0.5:
+    if (reduction := rng.random()) < 0.45:
         noisy = target + _in_camera_smoothing(noisy - target, rng)
-    if rng.random() < 0.2:
-        size = tuple(int(s * rng.uniform(0.5, 0.9)) // 2 * 2 for s in clean.shape[1::-1])
-        noisy, target = (
-            np.asarray(cv2.resize(x, size, interpolation=cv2.INTER_AREA), np.float32) for x in (noisy, target)
+    elif reduction < 0.65:
+        noisy = _edge_preserving(noisy, _rms(noisy - target), rng)
+    if (resized := rng.random()) < 0.3:
+        scale, way = (
+            (rng.uniform(0.5, 0.9), cv2.INTER_AREA) if resized < 0.2 else (rng.uniform(1.1, 1.8), cv2.INTER_CUBIC)
         )
+        size = tuple(int(s * scale) // 2 * 2 for s in clean.shape[1::-1])
+        noisy, target = (np.asarray(cv2.resize(x, size, interpolation=way), np.float32) for x in (noisy, target))
     noisy = quantise(noisy)
     if rng.random() < 0.5:
         noisy = jpeg(noisy, quality=int(rng.integers(70, 99)), is_subsampled=bool(rng.random() < 0.5))
-    return Pair(noisy, target, float(np.sqrt(np.mean((noisy - target) ** 2))))
+    return Pair(noisy, target, _rms(noisy - target))
+
+
+def _rms(difference: Floats) -> float:
+    return float(np.sqrt(np.mean(difference**2)))

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from restore import degrade
+from restore import degrade, noise
 from restore.colour import Floats
 from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.picture import Image
 from restore.train import options
 from restore.train.data import Photos, as_floats
 from restore.train.loop import fit
@@ -26,9 +27,10 @@ class Config:
     batch: int = 8
     patch: int = 96
     candidates: int = 3
-    camera_share: float = 0.3
+    camera_share: float = 0.4
     sigma_max: float = 55 / 255
-    told_low: float = 0.4
+    measured_share: float = 0.7
+    told_low: float = 0.5
     told_high: float = 1.3
     zoom_max: float = 2.5
 
@@ -44,14 +46,17 @@ def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[F
         return degrade.gaussian(clean, rng, sigma=sigma), clean, np.array([sigma, 0], np.float32)
     side = 2 * config.patch + 8
     zoom = rng.uniform(1, config.zoom_max) if rng.random() < 0.5 else 1.0
-    scene = photos.crop(int(side / zoom), rng, of=config.candidates)
+    # flat parts have their share here: blotches of camera noise are seen there, and must be told from shading
+    scene = photos.crop(int(side / zoom), rng, of=1 if rng.random() < 0.7 else config.candidates)
     if zoom > 1:  # pictures of many megapixels are softer, pixel for pixel, than reduced ones
         scene = np.asarray(cv2.resize(scene, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)
     noisy, clean, sigma = degrade.camera(scene, rng)
     top, left = (int(rng.integers(n - config.patch + 1)) for n in clean.shape[:2])
     window = np.s_[top : top + config.patch, left : left + config.patch]
-    # estimates of camera noise run low: what cannot be seen in small blocks is not counted
-    told = sigma * np.exp(rng.uniform(np.log(config.told_low), np.log(config.told_high)))
+    if rng.random() < config.measured_share:  # as inference finds it: it runs low, blocks do not show coarse noise
+        told = max(noise.estimate(Image(noisy)).sigma * np.exp(rng.normal(0, 0.1)), 0.5 / 255)
+    else:
+        told = sigma * np.exp(rng.uniform(np.log(config.told_low), np.log(config.told_high)))
     return noisy[window], clean[window], np.array([0, told], np.float32)
 
 
@@ -80,7 +85,7 @@ def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
     cases = [(f"{s}", degrade.gaussian(c, rng, sigma=s / 255), c, (s / 255, 0.0)) for s in (15, 25, 50) for c in clean]
     pairs = [degrade.camera(as_floats(p[:264, :264]), rng) for p in photos.pictures]
     cases += [
-        ("camera", p.noisy[:176, :176], p.clean[:176, :176], (0.0, p.sigma))
+        ("camera", p.noisy[:176, :176], p.clean[:176, :176], (0.0, noise.estimate(Image(p.noisy)).sigma))
         for p in pairs
         if min(p.clean.shape[:2]) >= 176
     ]

@@ -59,7 +59,10 @@ class Masked(nn.Module):
         error = (self.restorer(torch.lerp(x, hidden.expand_as(x), mask)) - y).abs()
         count = 3 * mask.sum()
         restored = (mask * error).sum() / count
-        surprise = error.detach() - error.detach().mean()
+        # against the mean of what is hidden of the same picture: by any other, dark and hazy pictures would teach
+        # nothing but to hide more evenly, and easy ones to hide again what was hidden
+        found = error.detach()
+        surprise = found - (mask * found).sum((1, 2, 3), True) / (3 * mask.sum((1, 2, 3), True))
         sought: Tensor = -(mask * surprise * torch.log(pixels + 1e-6)).sum() / count
         both: Tensor = restored + sought
         return both

@@ -26,6 +26,7 @@ from restore.picture import Floats, Image
 from restore.recipe import Recipe, Step
 from restore.runtime import Runtime
 from restore.train.data import Photos
+from restore.train.noise2score import Config
 
 CASES = [Family.of("gaussian", s / 255) for s in (10, 15, 25, 50)]
 CASES += [Family.of("poisson", z) for z in (0.01, 0.05)] + [Family.of("gamma", k) for k in (100, 50)]
@@ -105,10 +106,11 @@ def pairs(folder: Path) -> Iterator[tuple[Floats, Floats]]:
 
 
 def gap(photos: Path, steps: int, seeds: int) -> None:
-    """Row 7: the same small network, steps and noise, with the second half or the clean picture as the answer."""
+    """Row 7: the same small network, steps and noise, with the split-off or the clean picture as the answer."""
     train, test = Photos(photos), Photos(photos, held_out=True)
     law = Family.of("gaussian", 25 / 255)
-    half = Family(law.power, law.dispersion / 2)
+    share = Config.share
+    there = Family(law.power, law.dispersion * (1 - share))
     clean = torch.stack([torch.from_numpy(np.float32(p[:192, :192]) / 255).permute(2, 0, 1) for p in test.pictures])
     trial = law.draw(clean, torch.Generator().manual_seed(9))
     told = [torch.full((1, 1, 1, 1), float(v)) for v in (law.power, law.dispersion)]
@@ -124,7 +126,7 @@ def gap(photos: Path, steps: int, seeds: int) -> None:
             for _ in range(steps):
                 crops = [torch.from_numpy(train.crop(64, rng)).permute(2, 0, 1) for _ in range(8)]
                 photo: Tensor = torch.stack(crops)
-                first, second = gr2r.split(half.draw(photo, generator), half, 0.5, generator)
+                first, second = gr2r.split(there.draw(photo, generator), there, share, generator)
                 error = first - net(first, conditions(first, *told)) - (photo if is_supervised else second)
                 optimiser.zero_grad()
                 (error**2).mean().backward()
