@@ -89,17 +89,19 @@ def stage1(run: Path) -> rampp.Masked:
 
 
 def masks(photos: str, run: Path) -> dict[str, float]:
-    """Return the mean masked error where the mask network hides pixels, and at random places."""
+    """Return the mean masked error where the mask network hides pixels, at its chances shuffled, and at random."""
     model = stage1(run)
     source = batches(Photos(Path(photos), held_out=True), 16, 64, np.random.default_rng(5), "cpu")
     generator = torch.Generator().manual_seed(5)
-    found: dict[str, list[float]] = {"sought": [], "random": []}
+    found: dict[str, list[float]] = {"sought": [], "shuffled": [], "random": []}
     for _ in range(12):
         x, y, *_ = next(source)
         with torch.inference_mode():
-            pixels = model.masker.pixels(model.masker(x - rampp.MEAN), *x.shape[-2:])
-            for name, chance in (("sought", pixels), ("random", torch.ones_like(pixels))):
-                mask = draw(chance, 0.5, generator)
+            tokens = model.masker(x - rampp.MEAN)
+            shuffled = torch.stack([row[torch.randperm(len(row), generator=generator)] for row in tokens])
+            ways = {"sought": tokens, "shuffled": shuffled, "random": torch.ones_like(tokens)}
+            for name, chance in ways.items():
+                mask = draw(model.masker.pixels(chance, *x.shape[-2:]), 0.5, generator)
                 error = (model.restorer(torch.lerp(x, rampp.MEAN.expand_as(x), mask)) - y).abs()
                 found[name].append(float((mask * error).sum() / (3 * mask.sum())))
     return {name: float(np.mean(values)) for name, values in found.items()}
