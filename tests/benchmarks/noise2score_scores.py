@@ -26,6 +26,7 @@ from restore.picture import Floats, Image
 from restore.recipe import Recipe, Step
 from restore.runtime import Runtime
 from restore.train.data import Photos
+from restore.train.muon import Muon
 from restore.train.noise2score import Config
 
 CASES = [Family.of("gaussian", s / 255) for s in (10, 15, 25, 50)]
@@ -121,7 +122,7 @@ def gap(photos: Path, steps: int, seeds: int) -> None:
             torch.manual_seed(seed)
             rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
             net = UnshuffleUNet(3, 5, (24, 48, 96), (1, 1, 1, 1, 1)).to(memory_format=torch.channels_last)
-            optimiser = torch.optim.Adam(net.parameters(), 2e-3)
+            optimiser = Muon(net.parameters(), 2e-3, 1e-4)
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
             for _ in range(steps):
                 crops = [torch.from_numpy(train.crop(64, rng)).permute(2, 0, 1) for _ in range(8)]
