@@ -154,3 +154,20 @@ def test_every_kind_comes_equally_often_and_seeds_repeat(photos: Path) -> None:
         windows = seen[0].unfold(1, 64, 1).unfold(2, 64, 1)  # (3, 65, 65, 64, 64)
         assert (windows == x[0][:, None, None]).all(-1).all(-1).all(0).any()  # the patch is a part of its region
         assert all(not torch.equal(x[i], y[i]) for i in range(1, len(KINDS)))
+
+
+def test_masks_are_sought_where_errors_are_large_and_nothing_is_never_hidden() -> None:
+    """Half of each patch has half the contrast: it is hidden less, but a baseline would soon never hide it."""
+    torch.manual_seed(0)
+    config = rampp.Config(patch=64, widths=SMALL)
+    model = rampp.Masked(RamUNet(SMALL, has_features=False).requires_grad_(False), config)
+    clean = torch.rand(2, 3, 64, 64)
+    clean[..., :32] = rampp.MEAN + 0.5 * (clean[..., :32] - 0.5)
+    optimiser = torch.optim.AdamW(model.masker.parameters(), 3e-3, weight_decay=0.0)
+    for _ in range(60):
+        optimiser.zero_grad()
+        model.loss((clean, clean, torch.zeros(2, dtype=torch.long), clean), config.hidden_share).backward()
+        optimiser.step()
+    with torch.no_grad():
+        chances = 64 * model.eval().masker(clean - rampp.MEAN).view(-1, 8, 8)
+    assert 0.05 < chances[..., :4].mean() < 0.6
