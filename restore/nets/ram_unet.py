@@ -70,6 +70,8 @@ class RamUNet(nn.Module):
     same shape as the restorer's own takes DINOv2's place, and its features are injected pixel by pixel. What does
     depend on the whole picture (is this haze, or a white wall?) is a code of a few numbers that is found once for a
     picture and told to the restorer as planes, like the weights of the prompts in PromptIR; so tiles can be exact.
+    The change is scaled by ``amounts``, one for each kind, weighted by how likely the kind is: what the network does
+    badly it does by halves. They are one until `restore.train.ram_data.fitted_amounts` finds them.
 
     Parameters
     ----------
@@ -98,6 +100,8 @@ class RamUNet(nn.Module):
         super().__init__()
         self.net = UnshuffleUNet(3, CODE, widths, blocks)
         self.radius = self.net.radius
+        self.amounts: Tensor
+        self.register_buffer("amounts", torch.ones(len(KINDS)))
         self.recogniser = Recogniser(recogniser)
         self.has_features = has_features
         if has_features:
@@ -157,8 +161,9 @@ class RamUNet(nn.Module):
             ``(B, CODE, 1, 1)`` of the picture that these pixels are part of; by default they are all of it.
         """
         told = self.code_of(picture) if code is None else code
+        amount = (told[:, 1 : 1 + len(KINDS)] * self.amounts.view(1, -1, 1, 1)).sum(1, keepdim=True)
         if not self.has_features:
-            plain: Tensor = picture - self.net(picture, told)
+            plain: Tensor = picture - amount * self.net(picture, told)
             return plain
         features = dict(zip((4, 8), self.content_of(picture), strict=True))
 
@@ -167,7 +172,7 @@ class RamUNet(nn.Module):
             change: Tensor = layer(torch.cat([features.pop(scale), x], 1))
             return x + change
 
-        restored: Tensor = picture - self.net(picture, told, inject)
+        restored: Tensor = picture - amount * self.net(picture, told, inject)
         return restored
 
 

@@ -45,6 +45,17 @@ class Photos:
         crop = crop[:, ::-1] if rng.random() < 0.5 else crop
         return as_floats(crop)
 
+    def soft(self, size: int, rng: np.random.Generator, *, of: int = 1, zoom_max: float = 2.5) -> Floats:
+        """Return a crop that in half of the draws is an enlarged smaller one.
+
+        Pictures of many megapixels are softer, pixel for pixel, than reduced ones.
+        """
+        zoom = rng.uniform(1, zoom_max) if rng.random() < 0.5 else 1.0
+        scene = self.crop(int(size / zoom), rng, of=of)
+        if zoom == 1:
+            return scene
+        return np.asarray(cv2.resize(scene, (size, size), interpolation=cv2.INTER_CUBIC), np.float32)
+
 
 def as_floats(pixels: NDArray[np.uint8]) -> Floats:
     """Return 8-bit pixels as float32 in 0...1."""

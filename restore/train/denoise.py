@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -32,7 +31,6 @@ class Config:
     measured_share: float = 0.7
     told_low: float = 0.5
     told_high: float = 1.3
-    zoom_max: float = 2.5
 
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -44,12 +42,8 @@ def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[F
         clean = photos.crop(config.patch, rng, of=config.candidates)
         sigma = rng.uniform(0, config.sigma_max)
         return degrade.gaussian(clean, rng, sigma=sigma), clean, np.array([sigma, 0], np.float32)
-    side = 2 * config.patch + 8
-    zoom = rng.uniform(1, config.zoom_max) if rng.random() < 0.5 else 1.0
     # flat parts have their share here: blotches of camera noise are seen there, and must be told from shading
-    scene = photos.crop(int(side / zoom), rng, of=1 if rng.random() < 0.7 else config.candidates)
-    if zoom > 1:  # pictures of many megapixels are softer, pixel for pixel, than reduced ones
-        scene = np.asarray(cv2.resize(scene, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)
+    scene = photos.soft(2 * config.patch + 8, rng, of=1 if rng.random() < 0.7 else config.candidates)
     noisy, clean, sigma = degrade.camera(scene, rng)
     top, left = (int(rng.integers(n - config.patch + 1)) for n in clean.shape[:2])
     window = np.s_[top : top + config.patch, left : left + config.patch]

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from restore import degrade
@@ -19,6 +20,10 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 MARGIN = 16
 """Pixels around a region that are degraded too and cut off: blur and rain come from outside."""
+
+
+LEAST_NOISE = 1 / 255
+"""RMS from which a camera's noise is taken for noise."""
 
 
 def spoilt(clean: Floats, kind: int, rng: np.random.Generator) -> Floats:
@@ -37,25 +42,41 @@ def spoilt(clean: Floats, kind: int, rng: np.random.Generator) -> Floats:
     return degrade.quantise(done)
 
 
+def from_camera(photos: Photos, side: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Return a square with a camera's noise, which can be seen, and its clean target."""
+    while True:
+        pair = degrade.camera(photos.soft(side + side // 4, rng), rng)
+        height, width = pair.clean.shape[:2]
+        if min(height, width) >= side and pair.sigma >= LEAST_NOISE:
+            top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+            window = np.s_[top : top + side, left : left + side]
+            return pair.noisy[window], pair.clean[window]
+
+
 def batches(photos: Photos, size: int, patch: int, rng: np.random.Generator, device: str) -> Iterator[Batch]:
     """Yield endless batches: degraded and clean ``(B, 3, P, P)``, kinds ``(B,)``, and the degraded region around them.
 
-    The region has twice the side: the whole picture, as far as the code is concerned. Kinds come equally often.
+    The region has twice the side: the whole picture, as far as the code is concerned. Kinds come equally often, but
+    for noise, which comes twice: white, and as cameras make it.
     """
-    region, kind = 2 * patch, 0
+    region, turn = 2 * patch, 0
     inner = np.s_[MARGIN : MARGIN + region, MARGIN : MARGIN + region]
     while True:
         degraded, clean, kinds, regions = [], [], [], []
         for _ in range(size):
-            truth = photos.crop(region + 2 * MARGIN, rng, of=2)
-            around = spoilt(truth, kind, rng)[inner]
+            kind = KINDS.index("noise") if turn == len(KINDS) else turn
+            if turn == len(KINDS):
+                around, truth = from_camera(photos, region, rng)
+            else:
+                whole = photos.crop(region + 2 * MARGIN, rng, of=2)
+                around, truth = spoilt(whole, kind, rng)[inner], whole[inner]
             top, left = rng.integers(region - patch + 1, size=2)
             window = np.s_[top : top + patch, left : left + patch]
             degraded.append(around[window])
-            clean.append(truth[inner][window])
+            clean.append(truth[window])
             regions.append(around)
             kinds.append(kind)
-            kind = (kind + 1) % len(KINDS)
+            turn = (turn + 1) % (len(KINDS) + 1)
         x, y, seen = (torch.from_numpy(np.stack(p)).permute(0, 3, 1, 2).to(device) for p in (degraded, clean, regions))
         yield x, y, torch.tensor(kinds, device=device), seen
 
@@ -89,3 +110,39 @@ def validation(photos: Photos, device: str, sheet: Path, seed: int = 1) -> Calla
         return "  ".join(f"{name} {np.mean(values):.2f}" for name, values in gains.items()) + told
 
     return score
+
+
+def fitted_amounts(net: RamUNet, photos: Photos, rng: np.random.Generator, side: int = 256, draws: int = 2) -> Tensor:
+    """Return how much of its change each kind is worth, ``(8,)``: what gains most decibels on photos held out.
+
+    Every kind counts the same. Clean pictures may lose: their error is counted from 50 dB on.
+    """
+    kinds, facts, shares = [], [], []
+    for _ in range(draws * len(photos.pictures)):
+        clean = photos.crop(min(side, *(min(p.shape[:2]) for p in photos.pictures)) // 8 * 8, rng)
+        pairs = [(kind, spoilt(clean, kind, rng), clean) for kind in range(len(KINDS))]
+        for kind, degraded, truth in [*pairs, (KINDS.index("noise"), *from_camera(photos, side // 2, rng))]:
+            x, y = (torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1)[None] for p in (degraded, truth))
+            with torch.inference_mode():
+                code = net.code_of(x)
+                change = net(x, code) - x
+            kinds.append(kind)
+            shares.append(code[0, 1 : 1 + len(KINDS), 0, 0].numpy())
+            products = (y - x).square(), (y - x) * change, change.square()
+            facts.append([float(product.mean()) for product in products])
+    before, both, after = np.array(facts).T
+    told, of_kind = np.array(shares), np.array([np.array(kinds) == kind for kind in range(len(KINDS))])
+
+    def gain(amounts: NDArray[np.float64]) -> float:
+        part = told @ amounts
+        error = before - 2 * part * both + part**2 * after
+        each = np.log10((before + 1e-5) / (error + 1e-5))
+        return float(np.mean([each[chosen].mean() for chosen in of_kind]))
+
+    amounts = np.ones(len(KINDS))
+    for _ in range(3):
+        for kind in range(len(KINDS)):
+            tries = np.tile(amounts, (25, 1))
+            tries[:, kind] = np.linspace(0, 1.2, 25)
+            amounts = max(tries, key=gain)
+    return torch.from_numpy(amounts).float()

@@ -19,7 +19,7 @@ from restore.train.data import Photos
 from restore.train.loop import Budget, fit
 from restore.train.mac import conductance, freeze
 from restore.train.muon import Muon
-from restore.train.ram_data import Batch, batches, validation
+from restore.train.ram_data import Batch, batches, fitted_amounts, validation
 from restore.train.ship import ship
 
 MEAN = torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1)
@@ -194,10 +194,14 @@ class BalancedLoss:
 
 
 def finetune(args: argparse.Namespace, config: Config, command: str) -> None:
-    """Stage 3: learn on whole pictures, all layers or the first by MAC, and ship."""
+    """Stage 3: learn on whole pictures, all layers or the first by MAC, and ship; or go on from such weights."""
     checkpoint = args.run / f"{args.name}.pt"
-    stage1 = started(config, args) if args.scratch else _stage1(args, config).restorer
-    net = stage1 if args.no_features else with_content(stage1, args, config)
+    if args.start and not args.scratch:
+        net = RamUNet.from_state(options.started(args) or {})
+    else:
+        stage1 = started(config, args) if args.scratch else _stage1(args, config).restorer
+        net = stage1 if args.no_features else with_content(stage1, args, config)
+    net.amounts.fill_(1)
     with_recogniser(net, args, config)
     if args.ratio < 1:
         ranking = list(json.loads((args.run / "mac.json").read_text(encoding="utf-8")))
@@ -206,6 +210,10 @@ def finetune(args: argparse.Namespace, config: Config, command: str) -> None:
     examples = batches(Photos(args.photos), config.tuned_batch, config.tuned_patch, rng, args.device)
     score = validation(Photos(args.photos, held_out=True), args.device, args.run / f"{args.name}.png")
     state, progress = fit(net, examples, BalancedLoss(), options.budget(args), checkpoint, score)
+    net.load_state_dict(state)
+    held_out = Photos(args.photos, held_out=True)
+    state["amounts"] = fitted_amounts(net.cpu().eval(), held_out, np.random.default_rng(args.seed))
+    torch.save(state, args.run / f"{args.name} tuned.pt")
     if args.ship:
         ship("rampp", state, progress, command=f"{command} (after --stage pretrain)", seed=args.seed)
 

@@ -78,7 +78,7 @@ def trained(photos: str, run: Path, seed: int, name: str, options: list[str], he
         rampp.main([*common, "--stage", "pretrain", "--steps", str(PRETRAINED)])
         rampp.main([*common, "--stage", "mac"])
     rampp.main([*common, "--stage", "finetune", "--name", name, *RECOGNISER, *options])
-    state = torch.load(run / f"{name}.pt", weights_only=True)["average"]
+    state = torch.load(run / f"{name} tuned.pt", weights_only=True)
     return gain(RamUNet.from_state(state).eval(), held)
 
 

@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import nn
 
-from restore.nets.ram_unet import KINDS, RamUNet
+from restore.nets.ram_unet import CODE, KINDS, RamUNet
 from restore.nets.unshuffle_unet import UnshuffleUNet
-from restore.train import rampp
+from restore.train import ram_data, rampp
 from restore.train.data import Photos
 from restore.train.loop import Progress
 from restore.train.mac import conductance, edge_energy, freeze
 from restore.train.ram_data import batches
-from restore.train.ship import ship
+from restore.train.ship import save, ship
 
 SMALL = (8, 8, 8)
 
@@ -63,6 +63,50 @@ def test_three_stages_run_and_what_they_leave_serves_the_next(photos: Path, tmp_
     first = set(list(ranking)[: round(0.3 * len(ranking))])
     assert {name.rpartition(".")[0] for name in moved if name.startswith("net.")} <= first
     assert cv2.imread(str(tmp_path / "finetune.png")).shape == (8 * 168, 3 * 168, 3)
+    found = torch.load(tmp_path / "finetune tuned.pt", weights_only=True)
+    save(tmp_path / "tuned.safetensors", found)
+    start = ["--start", str(tmp_path / "tuned.safetensors")]
+    again = [*start, "--recogniser-steps", "1", "--steps", "1", "--name", "again"]
+    rampp.main([*common, "--stage", "finetune", *again])
+    after = torch.load(tmp_path / "again tuned.pt", weights_only=True)
+    assert all((after[name] - value).abs().max() < 0.05 for name, value in found.items() if name != "amounts")
+
+
+def test_changes_are_scaled_by_what_they_are_worth(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = RamUNet(SMALL).eval()
+    truth = {}
+
+    def halfway(x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """Go twice as far as the truth for noise, and the wrong way for rain."""
+        kind = int(code[0, 1:9, 0, 0].argmax())
+        return x + (truth["y"] - x) * {"noise": 2.0, "rain": -1.0}.get(KINDS[kind], 1.0)
+
+    def told(x: torch.Tensor) -> torch.Tensor:
+        code = torch.zeros(1, CODE, 1, 1)
+        code[0, 1 + truth["kind"]] = 1
+        return code
+
+    def cases(clean: np.ndarray, kind: int, rng: np.random.Generator) -> np.ndarray:
+        made = clean if kind == 0 else clean + rng.normal(0, 0.1, clean.shape).astype(np.float32)
+        seen.append((kind, clean))
+        return made
+
+    seen: list[tuple[int, np.ndarray]] = []
+    monkeypatch.setattr(ram_data, "spoilt", cases)
+    monkeypatch.setattr(ram_data, "from_camera", lambda p, side, rng: (seen[3][1] + 0.1, seen[3][1]))
+
+    def code_of(x: torch.Tensor) -> torch.Tensor:
+        kind, clean = (*seen, (3, seen[3][1]))[truth.setdefault("turn", 0)]
+        truth.update(kind=kind, y=torch.from_numpy(clean).permute(2, 0, 1)[None], turn=truth["turn"] + 1)
+        return told(x)
+
+    monkeypatch.setattr(net, "code_of", code_of)
+    monkeypatch.setattr(net, "forward", halfway)
+    amounts = ram_data.fitted_amounts(net, Photos(photos, held_out=True), np.random.default_rng(0), draws=1)
+    found = dict(zip(KINDS, amounts.tolist(), strict=True))
+    assert found["noise"] == pytest.approx(0.5)
+    assert found["rain"] == 0
+    assert found["haze"] == found["low light"] == pytest.approx(1)
 
 
 def test_it_can_begin_as_a_denoiser(tmp_path: Path) -> None:
@@ -143,17 +187,17 @@ def test_only_the_chosen_layers_learn() -> None:
     assert {name.partition(".")[0] for name in freeze(net, [], 1.0)} == {"net", "inject4", "inject8"}
 
 
-def test_every_kind_comes_equally_often_and_seeds_repeat(photos: Path) -> None:
-    first, again = (batches(Photos(photos), 8, 64, np.random.default_rng(3), "cpu") for _ in range(2))
+def test_every_kind_comes_equally_often_but_noise_twice_and_seeds_repeat(photos: Path) -> None:
+    first, again = (batches(Photos(photos), 9, 64, np.random.default_rng(3), "cpu") for _ in range(2))
     for _ in range(2):
         (x, y, kinds, seen), (same, *_) = next(first), next(again)
-        assert sorted(kinds.tolist()) == list(range(len(KINDS)))
+        assert kinds.tolist() == [*range(len(KINDS)), KINDS.index("noise")]
         assert torch.equal(x, same)
         assert torch.equal(x[0], y[0])  # clean
-        assert seen.shape == (8, 3, 128, 128)
+        assert seen.shape == (9, 3, 128, 128)
         windows = seen[0].unfold(1, 64, 1).unfold(2, 64, 1)  # (3, 65, 65, 64, 64)
         assert (windows == x[0][:, None, None]).all(-1).all(-1).all(0).any()  # the patch is a part of its region
-        assert all(not torch.equal(x[i], y[i]) for i in range(1, len(KINDS)))
+        assert all(not torch.equal(x[i], y[i]) for i in range(1, len(KINDS) + 1))
 
 
 def test_masks_are_sought_where_errors_are_large_and_nothing_is_never_hidden() -> None:
