@@ -1,6 +1,7 @@
 """Noise profiles of cameras: learnt from dark frames, kept in a file, sampled to make training pairs."""
 
-from restore.camera.profile import Branch, IsoNoise, Maps, Profile
+from restore.camera.iso import IsoNoise
+from restore.camera.profile import Branch, Maps, Profile
 from restore.camera.proxy import Proxy
 from restore.camera.sample import AS_MEASURED, BACKENDS, Backend, Spread, sample
 

@@ -13,11 +13,13 @@ from restore.camera.converter import Converter, fine_histogram, fit
 from restore.camera.divergence import OFFSET
 from restore.camera.frames import tiled
 from restore.camera.gain import Gain, photon_transfer
-from restore.camera.profile import Branch, IsoNoise, Maps, Profile
+from restore.camera.groups import by_exposure, grouped, paired, split_held_out, without_pushed
+from restore.camera.iso import IsoNoise
+from restore.camera.profile import Branch, Maps, Profile
 from restore.camera.proxy import Proxy
 from restore.camera.proxy_training import Lesson, train
 from restore.camera.sample import unlit
-from restore.camera.stack import Frame, StackNoise, is_switched, measure
+from restore.camera.stack import Frame, StackNoise, black_of, is_switched, measure
 from restore.errors import ArrayError
 from restore.picture import Floats, RawImage
 
@@ -75,20 +77,6 @@ class _Shading:
         return np.asarray(k, np.float32), np.asarray((self.level - k * np.float32(s1)) / np.float32(s0), np.float32)
 
 
-def grouped(frames: Sequence[Frame]) -> dict[float, list[Frame]]:
-    """Sort frames by ISO, ascending; within one by exposure."""
-    isos = sorted({frame.iso for frame in frames})
-    return {iso: sorted((f for f in frames if f.iso == iso), key=lambda f: f.exposure_s) for iso in isos}
-
-
-def split_held_out(frames: Sequence[Frame], held_out: int | None) -> tuple[list[Frame], list[Frame]]:
-    """Keep some frames, spread evenly, apart; the others are for learning."""
-    count = (3 if len(frames) >= 10 else 1 if len(frames) >= 5 else 0) if held_out is None else held_out
-    chosen = {int(place) for place in np.linspace(0, len(frames) - 1, count + 2)[1:-1]} if count else set()
-    learn = [frame for index, frame in enumerate(frames) if index not in chosen]
-    return learn, [frame for index, frame in enumerate(frames) if index in chosen]
-
-
 def calibrate(
     darks: Sequence[Frame],
     flats: Sequence[Frame],
@@ -103,7 +91,8 @@ def calibrate(
     Parameters
     ----------
     darks
-        Frames with the cap on, two at least of each ISO; ten or more are good.
+        Frames with the cap on, two at least of each ISO; ten or more are good. Long exposures beside short ones say
+        where black lies in long exposures.
     flats
         Frames of an even field, in pairs of the same ISO and exposure; may be missing.
     gain_of
@@ -116,10 +105,11 @@ def calibrate(
     ArrayError
         Frames that do not belong together, one frame only, light in dark frames, ISO tags that cannot be right.
     """
-    groups = grouped(darks)
-    if not groups:
+    if not darks:
         raise ArrayError("no dark frames; shoot ten or more for each ISO with the cap on")
     reference = darks[0].load()
+    checked = [_checked(frame, darks[0].name, reference) for frame in darks]
+    groups, left_out = without_pushed(grouped(checked))
     rng, generator = np.random.default_rng(plan.seed), torch.Generator().manual_seed(plan.seed)
     period, span = len(reference.cfa), reference.white - float(np.mean(reference.black))
     stacks: list[StackNoise] = []
@@ -127,13 +117,17 @@ def calibrate(
     bad = np.zeros(reference.size, bool)
     for index, (iso, frames) in enumerate(groups.items()):
         report(0.3 * index / len(groups), f"dark frames of ISO {iso:g}")
-        learn, _ = split_held_out(frames, plan.held_out)
+        short, long = by_exposure(frames)
+        learn, _ = split_held_out(short, plan.held_out)
         if len(learn) < 2:
             raise ArrayError(
                 f"one dark frame of ISO {iso:g} ({frames[0].name}): two at least are needed to tell noise from fixed"
                 " pattern; ten or more are good"
             )
-        stack = measure([_checked(frame, darks[0].name, reference) for frame in learn], period, rng)
+        stack = measure(learn, period, rng)
+        if long:
+            black, drift = black_of(long, period)
+            stack = replace(stack, long_black_error=black, long_drift=drift)
         warnings.refuse_light(stack, span, frames[0].name)
         if not shadings or is_switched(stacks[-len(shadings[-1].isos) :], stack):
             shadings.append(_Shading())
@@ -156,7 +150,7 @@ def calibrate(
         isos=tuple(_record(stack, gain) for stack, gain in zip(stacks, gains, strict=True)),
         branches=branches,
         maps=_maps(shadings, bad),
-        notes=warnings.notes(stacks, gains, [shading.isos for shading in shadings]),
+        notes=(*left_out, *warnings.notes(stacks, gains, [shading.isos for shading in shadings])),
     )
     return replace(profile, converter=_converter(profile, stacks, rng) if plan.steps else None)
 
@@ -223,23 +217,6 @@ def _gains(
     return gains
 
 
-def paired(frames: Sequence[Frame]) -> list[tuple[Frame, Frame]]:
-    """Pair flats of the same exposure in order.
-
-    Raises
-    ------
-    ArrayError
-        No two frames have the same exposure.
-    """
-    pairs = []
-    for exposure in sorted({frame.exposure_s for frame in frames}):
-        same = [frame for frame in frames if frame.exposure_s == exposure]
-        pairs += list(zip(same[0::2], same[1::2], strict=False))
-    if not pairs:
-        raise ArrayError(f"{frames[0].name}: no second flat frame of this ISO and exposure; shoot flats in pairs")
-    return pairs
-
-
 def _branches(
     shadings: Sequence[_Shading],
     stacks: Sequence[StackNoise],
@@ -288,6 +265,8 @@ def _record(stack: StackNoise, gain: Gain) -> IsoNoise:
         sigma_bias=stack.sigma_bias,
         black_error=stack.black_error,
         drift=stack.drift,
+        long_black_error=stack.long_black_error,
+        long_drift=stack.long_drift,
         temporal=stack.temporal,
         fixed=stack.fixed,
         exposure_s=stack.exposure_s,

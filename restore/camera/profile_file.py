@@ -15,7 +15,8 @@ from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as tensor_bytes
 
 from restore.camera.converter import Converter
-from restore.camera.profile import Branch, IsoNoise, Maps, Profile
+from restore.camera.iso import IsoNoise
+from restore.camera.profile import Branch, Maps, Profile
 from restore.camera.proxy import Proxy, expected_shapes
 from restore.errors import ArrayError, ReadError, WriteError
 
@@ -92,10 +93,10 @@ def from_bytes(content: bytes) -> Profile:
     tensors = read_tensors(content)
     branches = tuple(_branch(index, item, tensors) for index, item in enumerate(about["branches"]))
     maps = Maps(tensors["maps.k"], tensors["maps.b"], tensors["maps.bad"]) if "maps.k" in tensors else None
-    isos = tuple(
-        IsoNoise(**{**item, "black_error": tuple(item["black_error"]), "exposure_s": tuple(item["exposure_s"])})
+    isos: list[dict[str, Any]] = [
+        {name: tuple(value) if isinstance(value, list) else value for name, value in item.items()}
         for item in about["isos"]
-    )
+    ]
     steps = about["converter"]
     return Profile(
         converter=None if steps is None else Converter(steps["first"], tuple(steps["edges"])),
@@ -107,7 +108,7 @@ def from_bytes(content: bytes) -> Profile:
         black=tuple(tuple(row) for row in about["black"]),
         white=about["white"],
         notes=tuple(about["notes"]),
-        isos=isos,
+        isos=tuple(IsoNoise(**item) for item in isos),
         branches=branches,
         maps=maps,
     )

@@ -11,7 +11,8 @@ import numpy as np
 from restore.camera import tukey
 from restore.camera.converter import rounded
 from restore.camera.frames import tiled
-from restore.camera.profile import IsoNoise, Profile
+from restore.camera.iso import IsoNoise
+from restore.camera.profile import Profile
 from restore.errors import ArrayError, nearest
 from restore.picture import Floats
 

@@ -45,7 +45,7 @@ class StackNoise:
         Mean frame ``(H, W)`` without the black error.
     bad
         ``(H, W)``, where pixels are bad.
-    black_error, drift
+    black_error, drift, long_black_error, long_drift
         As in `IsoNoise`.
     residuals
         Samples of the pixel noise: rows, columns, frame and fixed pattern taken off, rounding kept.
@@ -71,6 +71,8 @@ class StackNoise:
     clipped: float
     residuals: Floats
     codes: Counts
+    long_black_error: tuple[float, ...] = ()
+    long_drift: float = 0.0
 
 
 class Means:
@@ -155,6 +157,14 @@ def measure(frames: Sequence[Frame], period: int, rng: np.random.Generator) -> S
         residuals=residuals,
         codes=rest.codes,
     )
+
+
+def black_of(frames: Sequence[Frame], period: int) -> tuple[tuple[float, ...], float]:
+    """Return where black lies at each site, in DN from the black level at exposure 0, and its drift per second."""
+    _, levels = _first_pass(frames, period)
+    exposures = np.array([frame.exposure_s for frame in frames])
+    drift = _drift(exposures, levels.mean(axis=1))
+    return tuple(float(error) for error in levels.mean(axis=0) - drift * exposures.mean()), drift
 
 
 def _first_pass(frames: Sequence[Frame], period: int) -> tuple[Means, NDArray[np.float64]]:

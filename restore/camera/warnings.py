@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 
 from restore.camera.gain import Gain
+from restore.camera.iso import LONG_S
 from restore.camera.stack import StackNoise
 from restore.errors import ArrayError
 
 GOOD_COUNT = 10
-_CLIPPED, _NEIGHBOURS, _LONG_S = 0.2, 0.02, 0.1
+_CLIPPED, _NEIGHBOURS = 0.2, 0.02
 
 
 def refuse_light(stack: StackNoise, span: float, name: str) -> None:
@@ -89,7 +90,7 @@ def _of_one(stack: StackNoise, gain: Gain) -> list[str]:
             f"neighbouring pixels at {at} have correlated noise ({stack.neighbours:+.3f}): the camera treats its raw"
             " files, which independent noise cannot copy"
         )
-    if stack.exposure_s[1] > _LONG_S:
+    if stack.exposure_s[1] > LONG_S:
         found.append(
             f"dark frames at {at} are up to {stack.exposure_s[1]:g} s long; for normal use shoot 1/10 s or less"
         )

@@ -69,7 +69,8 @@ def calibrate(
     Parameters
     ----------
     darks
-        Raw files shot with the cap on, or folders of them: ten or more for each ISO, at 1/10 s or less.
+        Raw files shot with the cap on, or folders of them: ten or more for each ISO, at 1/10 s or less; two or more
+        longer ones beside them say where black lies in long exposures.
     flats
         Pairs of raw files of an evenly lit surface at several brightnesses, to measure the gain K.
     out
@@ -97,7 +98,7 @@ def calibrate(
     ArrayError
         The frames do not belong together, are too few, saw light, or have wrong ISO tags.
     """
-    from restore.camera import calibration, evidence, report
+    from restore.camera import calibration, evidence, groups, report
 
     plan = plan or calibration.Plan()
     dark_frames, flat_frames, about = frames_of(darks, flats, Headerless(iso, bits))
@@ -116,9 +117,10 @@ def calibrate(
     )
     rng = np.random.default_rng(plan.seed)
     found = []
-    for speed, group in calibration.grouped(dark_frames).items():
-        _, held_out = calibration.split_held_out(group, plan.held_out)
-        if held_out:
+    known = {noise.iso for noise in profile.isos}
+    for speed, group in groups.grouped(dark_frames).items():
+        _, held_out = groups.split_held_out(groups.by_exposure(group)[0], plan.held_out)
+        if held_out and speed in known:
             progress(0.9, f"checking against {len(held_out)} held-out frames of ISO {speed:g}")
             found.append(evidence.compare(profile, speed, held_out, rng))
     profile = evidence.with_divergence(profile, found)

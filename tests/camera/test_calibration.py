@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from drawn import SEED
 from restore.camera import Profile
 from restore.camera.calibration import Plan, calibrate
 from restore.camera.gain import assumed
+from restore.camera.groups import unused_share
 from restore.camera.simulate import Sensor
 from restore.camera.stack import Frame, measure
 from restore.errors import ArrayError
@@ -161,6 +163,52 @@ def test_wrong_iso_tags_are_refused() -> None:
     fails(strayed, "dark 1600 4: noise of .* the other dark frames of ISO 400 have .* ISO tag is wrong")
     swap = {100.0: 400.0, 400.0: 100.0, 800.0: 1600.0, 1600.0: 800.0}
     fails([replace(frame, iso=swap[frame.iso]) for frame in darks], "some ISO tags are wrong")
+
+
+def test_isos_that_the_camera_makes_from_others_are_left_out() -> None:
+    """ISO 6400 is every value of ISO 3200 times two, about 500: it has gaps."""
+    isos = (1600.0, 3200.0, 6400.0)
+    darks = frames(np.random.default_rng(4), isos)
+    darks = [
+        changed(frame, lambda raw: replace(raw, mosaic=np.float32(2) * raw.mosaic)) if frame.iso == 6400 else frame
+        for frame in darks
+    ]
+    assert [unused_share(frame.load()) > 0.3 for frame in darks[::4]] == [False, False, True]
+    profile = calibrate(darks, (), assumed, Plan(steps=0, held_out=0))
+    assert [noise.iso for noise in profile.isos] == [1600, 3200]
+    assert "ISO 6400 is left out" in profile.notes[0] and "never occur" in profile.notes[0]
+    again = calibrate(darks[-4:], (), assumed, Plan(steps=0, held_out=0))  # all there is
+    assert [noise.iso for noise in again.isos] == [6400]
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.3, 1.0, 4.0])
+def test_noise_cut_off_at_black_and_fine_noise_are_not_taken_for_gaps(sigma: float) -> None:
+    dn = np.rint(np.random.default_rng(5).normal(0, sigma, (200, 300)))
+    dn[::50, ::50] = 5 * sigma + 2  # hot pixels
+    for values in (dn, np.maximum(dn, 0)):
+        mosaic = (values / (16383 - 512)).astype(np.float32)
+        raw = RawImage(mosaic, ((0, 1), (1, 2)), ((512.0, 512.0), (512.0, 512.0)), 16383.0)
+        assert unused_share(raw) == 0
+
+
+def test_black_of_long_exposures_has_its_own_table(tmp_path: Path) -> None:
+    """Beyond 1/8 s the camera corrects its black level, by whole DN: -4 + 0.1 t."""
+    isos = (400.0, 1600.0)
+    darks = []
+    for number, frame in enumerate(frames(np.random.default_rng(6), isos, 10)):
+        seconds = (0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 10.0, 20.0, 30.0, 50.0)[number % 10]
+        off = np.float32((0 if seconds <= 0.1 else -4 + 0.1 * seconds) / 15871)
+        moved = changed(frame, lambda raw, off=off: replace(raw, mosaic=raw.mosaic + off))
+        darks.append(replace(moved, exposure_s=seconds))
+    calibrate(darks, (), assumed, Plan(steps=0, held_out=0)).save(tmp_path / "a.noise")
+    profile = Profile.load(tmp_path / "a.noise")
+    for iso in (400.0, 800.0, 1600.0):
+        base = profile.black_error(iso, (4, 4), 0.05)
+        for seconds, wanted in ((0.09, 0.0), (15.0, -2.5), (40.0, 0.0)):
+            assert profile.black_error(iso, (4, 4), seconds) - base == pytest.approx(wanted, abs=0.3)
+    short = [frame for frame in darks if frame.exposure_s <= 0.1]
+    alone = calibrate(short, (), assumed, Plan(steps=0, held_out=0))
+    assert [noise.sigma_px for noise in alone.isos] == pytest.approx([noise.sigma_px for noise in profile.isos])
 
 
 def test_notes_in_plain_words() -> None:

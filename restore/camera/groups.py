@@ -1,0 +1,84 @@
+"""Which dark and flat frames belong together, and which are not used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from restore.camera.frames import above_black
+from restore.camera.iso import LONG_S
+from restore.camera.stack import Frame
+from restore.errors import ArrayError
+from restore.picture import RawImage
+
+PUSHED = 0.05
+"""Share of unused values from which the camera has multiplied those of another ISO."""
+
+
+def grouped(frames: Sequence[Frame]) -> dict[float, list[Frame]]:
+    """Sort frames by ISO, ascending; within one by exposure."""
+    isos = sorted({frame.iso for frame in frames})
+    return {iso: sorted((f for f in frames if f.iso == iso), key=lambda f: f.exposure_s) for iso in isos}
+
+
+def by_exposure(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
+    """Part short from long exposures, where there are two at least of each; else all count as short.
+
+    Long ones only say where black lies in long exposures.
+    """
+    short = [frame for frame in frames if frame.exposure_s <= LONG_S]
+    long = [frame for frame in frames if frame.exposure_s > LONG_S]
+    return (short, long) if min(len(short), len(long)) >= 2 else (list(frames), [])
+
+
+def split_held_out(frames: Sequence[Frame], held_out: int | None) -> tuple[list[Frame], list[Frame]]:
+    """Keep some frames, spread evenly, apart; the others are for learning."""
+    count = (3 if len(frames) >= 10 else 1 if len(frames) >= 5 else 0) if held_out is None else held_out
+    chosen = {int(place) for place in np.linspace(0, len(frames) - 1, count + 2)[1:-1]} if count else set()
+    learn = [frame for index, frame in enumerate(frames) if index not in chosen]
+    return learn, [frame for index, frame in enumerate(frames) if index in chosen]
+
+
+def without_pushed(groups: Mapping[float, list[Frame]]) -> tuple[dict[float, list[Frame]], tuple[str, ...]]:
+    """Leave out ISOs whose values the camera made from another's, and say so; all stay where all are like that."""
+    shares = {iso: unused_share(frames[0].load()) for iso, frames in groups.items()}
+    pushed = {iso: share for iso, share in shares.items() if share > PUSHED}
+    if len(pushed) == len(groups):
+        return dict(groups), ()
+    notes = (
+        f"ISO {iso:g} is left out: {share:.0%} of the values around black never occur, as the camera multiplies those"
+        " of another ISO; what is said of it follows from the other ISOs"
+        for iso, share in pushed.items()
+    )
+    return {iso: frames for iso, frames in groups.items() if iso not in pushed}, tuple(notes)
+
+
+def unused_share(dark: RawImage) -> float:
+    """Return the share of values that no pixel has, of those between used ones within 1.5 sigma of the middle.
+
+    A factor f leaves 1 - 1 / f of the values unused.
+    """
+    values = np.rint(above_black(dark)).astype(np.int64)
+    low, middle, high = np.percentile(values, (15.8655, 50, 84.1345)).round().astype(int)
+    reach = max(2, int(0.75 * (high - low)))
+    around = np.bincount((values - middle + reach).clip(-1, 2 * reach + 1).ravel() + 1, minlength=2 * reach + 3)[1:-1]
+    used = np.flatnonzero(around > 5e-4 * values.size)  # more than a few hot pixels
+    return float(1 - len(used) / (used[-1] - used[0] + 1))
+
+
+def paired(frames: Sequence[Frame]) -> list[tuple[Frame, Frame]]:
+    """Pair flats of the same exposure in order.
+
+    Raises
+    ------
+    ArrayError
+        No two frames have the same exposure.
+    """
+    pairs = []
+    for exposure in sorted({frame.exposure_s for frame in frames}):
+        same = [frame for frame in frames if frame.exposure_s == exposure]
+        pairs += list(zip(same[0::2], same[1::2], strict=False))
+    if not pairs:
+        raise ArrayError(f"{frames[0].name}: no second flat frame of this ISO and exposure; shoot flats in pairs")
+    return pairs
