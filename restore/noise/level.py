@@ -9,13 +9,14 @@ frequency): noise does not select itself, so flatness costs no bias, while textu
 rejected. White noise could be read off the highest frequencies; demosaicing, smoothing and JPEG push noise to
 low ones, where texture lives too. How much of a measured spectrum is noise is therefore regressed: a small
 perceptron maps the log spectrum to the log of the noise level. It was fitted by
-``restore/train/noise_level.py`` to photographs with known noise, and lies in ``level.json``.
+``restore/train/noise_level.py`` to photographs with known noise, and lies in ``level.json``. The line that a mosaic's
+blocks give is too high where texture is everywhere; by how much is regressed in the same way.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -29,6 +30,12 @@ from restore.noise.spectra import RINGS, Spectra, features, measure
 from restore.picture import Floats, Image, RawImage
 
 Reals = NDArray[np.floating[Any]]
+
+_LEAST = 1e-14
+"""Added to variances before their logarithm."""
+
+_SURE = (1.15, 1.8)
+"""Power of waves of 7 to 13 pixels over a mosaic's line: up to the first it is noise alone, from the second texture."""
 
 _ROUNDING = 1e-6
 """Sigma below which noise is but the rounding of the transform: flat pictures have none."""
@@ -61,15 +68,19 @@ def estimate(picture: Image | RawImage) -> Noise:
 def _regressed(spectra: Spectra) -> float:
     """Variance of all noise by the fitted perceptron."""
     seen = features(spectra)
-    net = _perceptrons()["colour" if spectra.opponent.shape[2] == 2 else "grey"]
+    return float(np.exp(seen[-2] + _answer("colour" if spectra.opponent.shape[2] == 2 else "grey", seen)))
+
+
+def _answer(kind: str, seen: Floats) -> float:
+    net = _perceptrons()[kind]
     hidden = np.tanh(net["hidden"] @ seen + net["hidden_bias"])
-    return float(np.exp(seen[-2] + net["out"] @ hidden + net["out_bias"][0]))
+    return float(net["out"] @ hidden + net["out_bias"][0])
 
 
 @cache
 def _perceptrons() -> dict[str, dict[str, Reals]]:
     stored = json.loads(files("restore.noise").joinpath("level.json").read_text())
-    return {kind: {k: np.array(v) for k, v in stored[kind].items()} for kind in ("colour", "grey")}
+    return {kind: {k: np.array(v) for k, v in stored[kind].items()} for kind in ("colour", "grey", "mosaic")}
 
 
 def _of_mosaic(raw: RawImage) -> Noise:
@@ -78,9 +89,13 @@ def _of_mosaic(raw: RawImage) -> Noise:
     found = [spectra for spectra in (measure(site) for site in sites) if spectra is not None]
     if len(found) < len(sites):
         return Noise(0.0, (0.0,) * len(sites), confidence=0.0)
-    fine = [s.power[0, :, 0][:, RINGS[-1] | RINGS[-2]].mean(1).astype(np.float64) for s in found]
     step = 1 / (raw.white - float(np.mean(raw.black)))
-    gain, read = shot_and_read(np.concatenate([s.brightness for s in found]), np.concatenate(fine), step)
+    gain, read = lowest_line(found, step)
+    if gain + read > 0:
+        seen = mosaic_features(found, gain, read, step)
+        doubt = np.clip((seen[1] - np.log(_SURE[0])) / np.log(_SURE[1] / _SURE[0]), 0, 1)
+        factor = float(np.exp(doubt * _answer("mosaic", seen)))
+        gain, read = factor * gain, factor**0.5 * read
     means = [max(float(site.mean()), 0.0) for site in sites]
     channels = np.sqrt([gain * mean + read * read for mean in means])
     level = float((channels**2).mean())
@@ -93,6 +108,28 @@ def _of_mosaic(raw: RawImage) -> Noise:
         read=read,
         confidence=0.999 * float(np.sqrt(min(share, 1.0)) * min(1.0, blocks / 256)),
     )
+
+
+def lowest_line(found: Sequence[Spectra], step: float) -> tuple[float, float]:
+    """Return gain and read sigma of the lowest line under what the sites' flattest blocks show at high frequencies."""
+    fine = [s.power[0, :, 0][:, RINGS[-1] | RINGS[-2]].mean(1).astype(np.float64) for s in found]
+    return shot_and_read(np.concatenate([s.brightness for s in found]), np.concatenate(fine), step)
+
+
+def mosaic_features(found: Sequence[Spectra], gain: float, read: float, step: float) -> Floats:
+    """Return what the regression sees of a mosaic: log power in rings of frequency relative to the line.
+
+    The median over groups of blocks, for both shares; the low quantile that the line follows; the line itself
+    relative to brightness and to one DN.
+    """
+    rings = np.concatenate([np.stack([s.power[:, :, 0][..., ring].mean(-1) for ring in RINGS], -1) for s in found], 1)
+    brightness = np.maximum(np.concatenate([s.brightness for s in found]).astype(np.float64), 0)
+    line = gain * brightness + read**2
+    over = np.log(rings + _LEAST) - np.log(line + _LEAST)[:, None]  # share, group, ring
+    level, light = float(np.median(line)), max(float(np.median(brightness)), 1e-4)
+    facts = [np.log(level / light**2 + _LEAST), np.log(level / step**2 + 1e-6)]
+    seen = np.concatenate([np.median(over, 1).ravel(), np.quantile(over[0], 0.12, axis=0), facts])
+    return np.asarray(seen, np.float32)
 
 
 def _sites(raw: RawImage) -> Iterator[Floats]:
