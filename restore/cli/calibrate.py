@@ -30,7 +30,10 @@ def calibrate(
     steps: Annotated[int, typer.Option(min=0, help="Training steps of each gain branch's proxy; 0 for none.")] = 3000,
     seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
 ) -> None:
-    """Learn the noise of a camera from dark frames: ten or more for each ISO, cap on, 1/10 s or less."""
+    """Learn the noise of a camera from dark frames: ten or more for each ISO, cap on, 1/10 s or less.
+
+    Two or more longer ones of an ISO beside them say where black lies in long exposures.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
