@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from restore import degrade
+from restore.degrade.mosaic import RawNoise, add_raw_noise, unprocess
 from restore.errors import RecipeError
 from restore.noise import Noise, estimate, given, parse_level
 from restore.picture import Image, RawImage
@@ -224,6 +225,23 @@ def test_shot_gain_and_read_sigma_of_a_textured_mosaic(gain: float, read: float)
     for level in (0.1, 0.3):
         truth = np.sqrt(gain * level + read**2)
         assert np.sqrt(found.gain * level + found.read**2) == pytest.approx(truth, rel=0.2)
+
+
+def test_the_noise_of_a_mosaic_is_not_taken_for_its_texture() -> None:
+    """Base ISO of a good camera: texture is stronger than noise everywhere, and the lowest line ten times too high."""
+    ratios = []
+    for number, photo in enumerate(load("test/kodak")):
+        rng = np.random.default_rng(number)
+        clean = unprocess(photo[:512, :512], rng)
+        noisy = add_raw_noise(clean, RawNoise(gain=1e-5, read=4e-5, step=1 / 15871), rng)
+        mosaic = np.zeros((512, 512), np.float32)
+        for plane, (row, column) in zip(noisy, ((0, 0), (0, 1), (1, 0), (1, 1)), strict=True):
+            mosaic[row::2, column::2] = plane
+        found = estimate(RawImage(mosaic, ((0, 1), (1, 2)), ((0.0, 0.0), (0.0, 0.0)), 1.0))
+        level = float(np.median(clean))
+        ratios.append((found.gain * level + found.read**2) / (1e-5 * level + 4e-5**2))
+    assert np.median(ratios) < 4
+    assert max(ratios) < 14
 
 
 def vignetted() -> np.ndarray:
