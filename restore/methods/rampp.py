@@ -28,6 +28,12 @@ PART, PARTS = 128, (3, 4)
 LEAST_SHARE = 0.2
 """Probability from which a degradation is believed to be there."""
 
+SURE = 0.5
+"""Probability that one degradation must have for ``protect`` to let the picture be changed.
+
+On photos held out nothing is lost by it, while clean pictures that looked a little hazy or noisy stay as they are.
+"""
+
 CLEAN = 0.5
 """Probability of "clean" from which ``protect`` leaves a picture alone."""
 
@@ -44,7 +50,7 @@ TILE, FADE = 384, 32
 class RamppSettings(Settings):
     """Knobs of ``rampp``."""
 
-    protect: bool = knob(True, "Leave a picture alone that looks clean, or of which nothing can be told")
+    protect: bool = knob(True, "Leave a picture alone that looks clean, or of which nothing can be told for sure")
     dino: str = knob("", "Published RAM++ only: folder with config.json and model.safetensors of DINOv2 giant")
     taps: Taps = knob("six", "Published RAM++ only: features of six depths, as in its test code, or of one (deep1)")
     pretrained: bool = knob(False, "Run weights of the masked pretraining, too, which were not tuned on whole pictures")
@@ -71,9 +77,10 @@ class Ours:
         says = in_words(shares)
         if shares["clean"] >= CLEAN:
             says = f"looks clean ({shares['clean']:.0%})"
-        is_told = max(share for kind, share in shares.items() if kind != "clean") >= LEAST_SHARE
-        if self.settings.protect and (shares["clean"] >= CLEAN or not is_told):
-            scene.note(f"{says}: left unchanged; turn protect off to restore it")
+        surest = max(share for kind, share in shares.items() if kind != "clean")
+        if self.settings.protect and (shares["clean"] >= CLEAN or surest < SURE):
+            doubt = "" if shares["clean"] >= CLEAN or surest < LEAST_SHARE else ", none of it surely"
+            scene.note(f"{says}{doubt}: left unchanged; turn protect off to restore it")
             return TileOp(_same)
         scene.note(says)
         is_grey = scene.planes.shape[0] == 1
