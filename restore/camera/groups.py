@@ -15,6 +15,9 @@ from restore.picture import RawImage
 PUSHED = 0.05
 """Share of unused values from which the camera has multiplied those of another ISO."""
 
+_FEW = 100
+"""Pixels with the commonest value below which gaps tell nothing."""
+
 
 def grouped(frames: Sequence[Frame]) -> dict[float, list[Frame]]:
     """Sort frames by ISO, ascending; within one by exposure."""
@@ -63,7 +66,9 @@ def unused_share(dark: RawImage) -> float:
     low, middle, high = np.percentile(values, (15.8655, 50, 84.1345)).round().astype(int)
     reach = max(2, int(0.75 * (high - low)))
     around = np.bincount((values - middle + reach).clip(-1, 2 * reach + 1).ravel() + 1, minlength=2 * reach + 3)[1:-1]
-    used = np.flatnonzero(around > 5e-4 * values.size)  # more than a few hot pixels
+    if around.max() < _FEW:
+        return 0.0  # noise over so many values that some are unused by chance
+    used = np.flatnonzero(around > min(5e-4 * values.size, around.max() / 10))  # more than a few hot pixels
     return float(1 - len(used) / (used[-1] - used[0] + 1))
 
 

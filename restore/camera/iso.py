@@ -97,15 +97,17 @@ def between(known: Sequence[IsoNoise], iso: float) -> IsoNoise:
     at = float(np.log(iso))
     inside = float(np.clip(at, stops[0], stops[-1]))
 
-    def linear(name: str) -> float:
-        return float(np.interp(inside, stops, [getattr(noise, name) for noise in known]))
+    far = [noise for noise in known if noise.long_black_error]
+
+    def linear(name: str, measured: Sequence[IsoNoise] = known) -> float:
+        own = np.log([noise.iso for noise in measured])
+        return float(np.interp(inside, own, [getattr(noise, name) for noise in measured]))
 
     def power(name: str, points: int = 2) -> float:
         values = np.log([max(getattr(noise, name), _LEAST) for noise in known])
         return float(np.exp(_local(at, stops, values, points)))
 
-    def black(name: str) -> tuple[float, ...]:
-        measured = [noise for noise in known if getattr(noise, name)]
+    def black(name: str, measured: Sequence[IsoNoise] = known) -> tuple[float, ...]:
         own = np.log([noise.iso for noise in measured])
         return tuple(float(np.interp(inside, own, site)) for site in np.array([getattr(n, name) for n in measured]).T)
 
@@ -122,8 +124,8 @@ def between(known: Sequence[IsoNoise], iso: float) -> IsoNoise:
         sigma_bias=power("sigma_bias"),
         black_error=black("black_error"),
         drift=linear("drift"),
-        long_black_error=black("long_black_error"),
-        long_drift=linear("long_drift"),
+        long_black_error=black("long_black_error", far) if far else (),
+        long_drift=linear("long_drift", far) if far else 0.0,
         temporal=power("temporal", 4),
         fixed=power("fixed"),
         frames=0,

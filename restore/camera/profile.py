@@ -100,12 +100,7 @@ class Profile:
         return int(outside.argmin())
 
     def at(self, iso: float) -> IsoNoise:
-        """Return the noise at any ISO: as measured, or interpolated in log ISO within its branch.
-
-        The pixel sigma is interpolated by a local cubic in log-log, which follows both a power law and read
-        noise of two sources to about a percent. Beyond the measured range K goes with ISO, and sigmas go on
-        along the nearest two.
-        """
+        """Return the noise at any ISO: as measured, or by `between` within its branch."""
         _check_iso(iso)
         chosen = self.branches[self.branch_of(iso)].isos
         known = [noise for noise in self.isos if noise.iso in chosen]
