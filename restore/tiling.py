@@ -197,20 +197,3 @@ def tiles(planes: Tensor, *, tile: Size, halo: int = 0) -> Iterator[tuple[Tensor
     for rows, columns in plan(planes, tile=tile, halo=halo, multiple=1):
         core = tuple(slice(s.first - s.start, s.last - s.start) for s in (rows, columns))
         yield cut(planes, rows, columns), (core[0], core[1])
-
-
-def fold(planes: Tensor, measure: Callable[[Tensor], Tensor], *, tile: Size, halo: int = 0) -> Tensor:
-    """Sum ``measure`` over all tiles in float64.
-
-    ``measure`` maps a tile ``(C, h, w)`` *with* its halo to values ``(F, h, w)``; each pixel is counted once.
-
-    Returns
-    -------
-    Tensor
-        float64 ``(F,)``: the sums over all pixels.
-    """
-    total = torch.zeros(1, dtype=torch.float64)
-    with torch.inference_mode():
-        for tile_, (rows, columns) in tiles(planes, tile=tile, halo=halo):
-            total = total + measure(tile_)[:, rows, columns].sum((1, 2), dtype=torch.float64).cpu()
-    return total.clone()

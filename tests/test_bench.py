@@ -26,6 +26,11 @@ def test_multiply_adds_are_those_of_the_networks_kernels() -> None:
     assert bench.multiply_adds(Recipe(steps=(Step(method="none"),), noise=0.1), Runtime(device="cpu")) is None
 
 
+def test_methods_that_light_pictures_are_shown_a_dark_one() -> None:
+    light = Recipe(steps=(Step(method="noiser"),), noise=0.02, precision="fp32")
+    assert (bench.multiply_adds(light, Runtime(device="cpu")) or 0) > 2 * 27 * 32
+
+
 def test_measured_figures_agree_with_each_other() -> None:
     own = bench.measure(DENOISE.model_copy(update={"tile": 128}), Runtime(device="cpu"), 0.03, runs=2)
     assert own.method == "denoise"

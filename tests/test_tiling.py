@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from restore.errors import ResultError
-from restore.tiling import Seams, TileOp, apply, fold, spans
+from restore.tiling import Seams, TileOp, apply, spans
 
 
 @given(
@@ -111,11 +111,3 @@ def test_progress_and_stop() -> None:
 def test_wrong_shape_is_refused() -> None:
     with pytest.raises(ResultError):
         apply(TileOp(lambda t: t[:, 1:]), torch.zeros(1, 8, 8))
-
-
-@given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 20))
-@settings(deadline=None)
-def test_fold_counts_each_pixel_once(height: int, width: int, tile: int) -> None:
-    planes = torch.rand(2, height, width, generator=torch.Generator().manual_seed(1))
-    total = fold(planes, lambda t: t * 2, tile=tile, halo=3)
-    assert torch.allclose(total, 2 * planes.double().sum((1, 2)))

@@ -19,14 +19,17 @@ import torch
 from skimage import restoration
 from torch.utils.flop_counter import FlopCounterMode
 
-from restore import pipeline
+from restore import methods, pipeline
 from restore.jobs import lines
+from restore.method import Role
 from restore.picture import Floats, Image
-from restore.recipe import Recipe
+from restore.recipe import AUTO, Recipe
 from restore.runtime import DTYPES, Runtime
 
 SIGMA = 25 / 255
 """Noise of the picture that is restored."""
+NIGHT = 0.2
+"""What the picture is multiplied with for methods that light pictures: they leave bright ones alone."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class Rival:
     seconds_per_megapixel: float
 
 
-def picture(megapixels: float) -> Image:
+def picture(megapixels: float, *, brightness: float = 1.0) -> Image:
     """Return a noisy picture of 3:2 with edges, ramps and texture, always the same.
 
     >>> picture(0.006).pixels.shape
@@ -119,12 +122,17 @@ def picture(megapixels: float) -> Image:
     seed = rng.random((17, 25, 3), np.float32)
     coarse = np.asarray(cv2.resize(seed, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
     coarse += 0.15 * (((x // 61 + y // 47) % 2) - 0.5)[..., None] + 0.05 * np.sin(x / 3)[:, None]
-    return Image(coarse + rng.normal(0, SIGMA, coarse.shape).astype(np.float32))
+    return Image(np.float32(brightness) * (coarse + rng.normal(0, SIGMA, coarse.shape).astype(np.float32)))
+
+
+def _brightness(recipe: Recipe) -> float:
+    named = [methods.get(step.method) for step in recipe.steps if step.method != AUTO]
+    return NIGHT if any(method.role is Role.LIGHT for method in named) else 1.0
 
 
 def measure(recipe: Recipe, runtime: Runtime, megapixels: float, runs: int = 3) -> Measured:
     """Measure a recipe on a picture of a size."""
-    noisy, compute = picture(megapixels), runtime.compute(recipe.precision)
+    noisy, compute = picture(megapixels, brightness=_brightness(recipe)), runtime.compute(recipe.precision)
     precision = next(name for name, dtype in DTYPES.items() if dtype is compute.dtype)
     done: list[pipeline.Result] = []
 
@@ -156,7 +164,7 @@ def measure(recipe: Recipe, runtime: Runtime, megapixels: float, runs: int = 3) 
 def multiply_adds(recipe: Recipe, runtime: Runtime) -> float | None:
     """Count multiply-adds per pixel on a picture small enough to be one tile."""
     runtime.compute(recipe.precision)  # measures convolutions of its own
-    small = picture(0.393216)  # 512 x 768
+    small = picture(0.393216, brightness=_brightness(recipe))  # 512 x 768
     with FlopCounterMode(display=False) as counter:
         pipeline.run(small, recipe, runtime)
     count = counter.get_total_flops() / 2 / small.pixels[..., 0].size

@@ -34,8 +34,8 @@ class Config:
     patch: int = 96
     candidates: int = 3
     share: float = 0.8
-    gaussian: float = 0.6
-    sigma: tuple[float, float] = (1 / 255, 56 / 255)
+    gaussian: float = 0.7
+    sigma: tuple[float, float] = (1 / 255, 66 / 255)
     count: tuple[float, float] = (0.0045, 0.11)
     looks: tuple[float, float] = (15, 140)
 
