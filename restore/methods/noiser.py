@@ -146,14 +146,14 @@ def frozen(net: Noiser, planes: Tensor, settings: NoiserSettings) -> Callable[[T
     picture's border that is right, elsewhere it stays within the halo. The picture's mean colour, which the norm
     removes anyway, is taken away first, so that dark pictures lose no digits.
 
-    Both convolutions are matrix products: a processor's library is slow where one side has three channels.
+    The second convolution is a matrix product: a processor's library is slow at three channels out.
     """
     first, last = net.convolutions()
     means = planes.numpy().mean((1, 2), dtype=np.float64).astype(np.float32)
     colour = torch.from_numpy(means)[:, None, None].expand(3, 1, 1)
-    mean, square = feature_moments(planes, colour, first.weight.flatten(1))
+    mean, square = feature_moments(planes, colour, first.weight)
     scale = 2 / torch.sqrt(4 * (square - mean**2).clamp(min=0) + EPS)  # the network sees 2 x - 1
-    w1, b1 = (first.weight.flatten(1) * scale[:, None]).float(), (-mean * scale).float()[:, None]
+    w1, b1 = (first.weight * scale[:, None, None, None]).float(), (-mean * scale).float()
     weight, bias = last.parameters()
     taps = weight.permute(2, 3, 0, 1).flatten(0, 2)  # (9 places x 3 channels, features)
     shift = math.atanh(2 * settings.target_mean - 1)
@@ -161,8 +161,8 @@ def frozen(net: Noiser, planes: Tensor, settings: NoiserSettings) -> Callable[[T
     def run(tile: Tensor) -> Tensor:
         height, width = tile.shape[1:]
         w1_, b1_, w2, b2, centre = (part.to(tile.device) for part in (w1, b1, taps, bias, colour))
-        features = F.gelu(torch.addmm(b1_, w1_, neighbours(tile - centre).flatten(1)))
-        drawn = F.pad((w2 @ features).view(9, 3, height, width), (1, 1, 1, 1), mode="replicate")
+        features = F.gelu(convolved(tile - centre, w1_, b1_).flatten(0, 1))
+        drawn = F.pad((w2 @ features.T).view(9, 3, height, width), (1, 1, 1, 1), mode="replicate")
         light = b2[:, None, None].expand(3, height, width).clone()
         for place in range(9):
             top, left = divmod(place, 3)
@@ -172,26 +172,24 @@ def frozen(net: Noiser, planes: Tensor, settings: NoiserSettings) -> Callable[[T
     return run
 
 
-def neighbours(planes: Tensor) -> Tensor:
-    """Return for each pixel of ``(C, h, w)`` its channels in 3 by 3 places: ``(9 C, h, w)``, pixels replicated."""
-    _, height, width = planes.shape
-    padded = F.pad(planes[None], (1, 1, 1, 1), mode="replicate")[0]
-    places = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    return torch.stack(places, 1).flatten(0, 1)
+def convolved(planes: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return the convolution of ``(C, h, w)``, pixels replicated at the border, as ``(h, w, F)``."""
+    padded = F.pad(planes[None], (1, 1, 1, 1), mode="replicate").contiguous(memory_format=torch.channels_last)
+    return F.conv2d(padded, weight, bias)[0].permute(1, 2, 0).contiguous()
 
 
 @torch.inference_mode()
-def feature_moments(planes: Tensor, colour: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and mean square, float64 ``(F,)``, of the linear features ``weights (F, 27)`` of a whole picture.
+def feature_moments(planes: Tensor, colour: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and mean square, float64 ``(F,)``, of the first convolution's features over a whole picture.
 
     They are summed over strips of fixed size, and strips in float64: the recipe's tile cannot change them.
     """
-    total, square = torch.zeros(2, weights.shape[0], dtype=torch.float64)
+    total, square = torch.zeros(2, weight.shape[0], dtype=torch.float64)
     strip = max(1, STRIP_PIXELS // planes.shape[2])
     for part, (rows, columns) in tiling.tiles(planes, tile=(strip, planes.shape[2]), halo=1):
-        features = weights @ neighbours(part - colour)[:, rows, columns].flatten(1)
-        total += features.sum(1)
-        square += (features * features).sum(1)
+        features = convolved(part - colour, weight)[rows, columns].flatten(0, 1)
+        total += features.sum(0)
+        square += (features * features).sum(0)
     return total.clone() / planes[0].numel(), square.clone() / planes[0].numel()
 
 
