@@ -223,6 +223,22 @@ def test_offers_for_dark_pictures_only() -> None:
 
 
 @needs_data
+def test_hues_of_unpaired_pictures_stay_and_no_frame_appears() -> None:
+    paths = sorted((DATA / "lowlight" / "unpaired_dicm").glob("*.jpg"))
+    assert len(paths) == 4
+    for path in paths:
+        before = read(path)
+        after = lit(before, protect=False)
+        old, new = (x @ np.exp(2j * np.pi / 3 * np.arange(3)) for x in (before, after))
+        turned = np.angle(new * old.conj())  # of each pixel; grey ones count for little
+        assert abs(np.average(turned, weights=np.abs(old))) / (2 * np.pi) < 0.02, path.name
+        inner, edge = (np.s_[8:-8, 8:-8], np.s_[:])
+        border = [luma(x)[edge].sum() - luma(x)[inner].sum() for x in (before, after)]
+        gains = border[1] / border[0], luma(after)[inner].sum() / luma(before)[inner].sum()
+        assert 0.7 < gains[0] / gains[1] < 1.4, path.name
+
+
+@needs_data
 def test_normal_pictures_get_no_offer() -> None:
     paths = sorted((DATA / "kodak").glob("*.png"))
     assert len(paths) == 12
