@@ -105,6 +105,7 @@ class _Run:
         self.rng = np.random.default_rng(recipe.seed)
         self.reports: list[StepReport] = []
         self.uncertainty: Image | None = None
+        self._level: tuple[Picture, Noise] | None = None
 
     def develop(self) -> None:
         """Develop what is still a mosaic."""
@@ -117,7 +118,7 @@ class _Run:
     def measure_noise_left(self) -> None:
         """Note on a mosaic that steps have changed what noise it has now: the DNG says it to the next program."""
         if isinstance(self.picture, RawImage) and self.reports:
-            left = noise.estimate(self.picture)
+            left = self._measured()
             pair = left.gain, left.read**2
             extra = self.picture.meta.extra | {"noise_left": pair, "noise_profile": (pair,)}
             self.picture = replace(self.picture, meta=replace(self.picture.meta, extra=extra))
@@ -161,9 +162,15 @@ class _Run:
     def noise(self) -> Noise:
         """Return what is known of the noise now."""
         if self.recipe.noise is None:
-            return noise.estimate(self.picture)
+            return self._measured()
         channels = 4 if isinstance(self.picture, RawImage) else self.picture.pixels.shape[2]
         return noise.given(self.recipe.noise, channels)
+
+    def _measured(self) -> Noise:
+        """Return the noise of the picture as it stands, measured once."""
+        if self._level is None or self._level[0] is not self.picture:
+            self._level = self.picture, noise.estimate(self.picture)
+        return self._level[1]
 
     def do(self, step: Step) -> None:
         """Run one step, and look whether it kept what it promised."""
@@ -245,7 +252,7 @@ class _Run:
         if method.domain is None:
             return ()
         is_denoiser = method.keeps_level is not None
-        left = noise.estimate(self.picture) if is_denoiser and min(before.shape[1:]) >= evidence.LEAST else None
+        left = self._measured() if is_denoiser and min(before.shape[1:]) >= evidence.LEAST else None
         promise = Promise(method.keeps_level, method.keeps_edges, step.strength)
         return evidence.findings(before.numpy(), after.numpy(), level, left, promise, self.picture.domain)
 

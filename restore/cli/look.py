@@ -45,6 +45,9 @@ def info(
     is_json: Json = False,
 ) -> None:
     """Say what files are: size, bits, camera, ISO, pattern, levels, noise."""
+    from restore import workers
+
+    workers.POOL.expect()  # it starts while the imports below are made
     from restore.files import Limits
     from restore.jobs import info as information
 

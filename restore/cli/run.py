@@ -76,6 +76,10 @@ def run(
         raise typer.BadParameter("give either --overwrite or --skip-existing")
     if depth not in (None, 8, 16, 32):
         raise typer.BadParameter(f"--depth is 8, 16 or 32, not {depth}")
+    if engine == "local" and not dry_run:
+        from restore import workers
+
+        workers.POOL.expect()  # it starts while the imports below are made
     from restore.files import Limits
     from restore.jobs import order
     from restore.jobs.request import Request

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import tifffile
 
+from restore import workers
 from restore.errors import (
     FileError,
     MemoryLimitError,
@@ -129,7 +130,7 @@ def _read(path: Path, limits: Limits, *, is_stack: bool) -> Any:
         is_risky = container in _RISKY or (container == "tiff" and not is_plain(view))
     if is_risky and not isolated.may_decode_here():
         return isolated.read(path, limits, is_stack=is_stack)
-    if container == "jpeg" and isolated.IS_POSSIBLE:
+    if container == "jpeg" and workers.IS_POSSIBLE:
         isolated.check_scan(path, limits)
     return read_here(path, limits, is_stack=is_stack)
 

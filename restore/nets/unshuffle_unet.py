@@ -91,6 +91,11 @@ class UnshuffleUNet(nn.Module):
         self.up1 = nn.ConvTranspose2d(w2, w1, 2, stride=2, bias=False)
         self.dec1 = _stage(w1, blocks[4])
         self.tail = nn.Conv2d(w1, 4 * channels, 3, padding=1, bias=False)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        if self.tail.weight.is_meta:
+            return  # weights follow, and random numbers that are none would have torch load its compiler for seconds
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(module.weight)

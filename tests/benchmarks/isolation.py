@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from restore import files
-from restore.files import Limits, isolated, raster
+from restore import files, workers
+from restore.files import Limits, raster
 from restore.picture import RawImage
 
 
@@ -50,7 +50,7 @@ def measure(path: Path, runs: int) -> dict[str, object]:
     begin = time.perf_counter()
     files.read(path)
     first = time.perf_counter() - begin
-    worker = isolated._POOL._idle[-1]._process.pid
+    worker = workers.POOL._idle[-1]._process.pid
     raster.read_here(path, Limits(), is_stack=False)
     apart, here = [], []
     for _ in range(runs):

@@ -22,8 +22,7 @@ from pathlib import Path
 import numpy as np
 from corpus import seeds
 
-from restore import files
-from restore.files import isolated
+from restore import files, workers
 from restore.files.folder import find, is_picture_name
 from restore.jobs.plan import Naming, plan
 from restore.jobs.report import Moved, Options, Outcome
@@ -92,7 +91,7 @@ def main() -> None:
     before = descriptors()
     works = plan(find([top / "in"]), RECIPE, Naming(out))
     report = run_folder(works, RECIPE, Runtime(device="cpu"), Options(out), watch.hear)
-    isolated.close()
+    workers.POOL.close()
     left = [str(path) for path in (top / "temporary").iterdir()] + [str(path) for path in out.glob(".restore-*")]
     left = [path for path in left if "journal" not in path]
     warm = [row for row in watch.held if row[0] > WARM]

@@ -44,9 +44,10 @@ NOT_HELD = {("wavelet", "camera")}
 
 
 class Seen(NamedTuple):
-    """Features ``(F, N)`` and errors ``(N,)`` of a result's values."""
+    """Features ``(F, N)`` and errors ``(N,)`` of a result's values, and which picture they are of."""
 
     kind: str
+    picture: int
     features: np.ndarray
     errors: np.ndarray
 
@@ -56,7 +57,7 @@ def crop(pixels: Floats, side: int, rng: np.random.Generator) -> Floats:
     return pixels[top : top + side, left : left + side]
 
 
-def see(clean: Floats, kind: str, method: str, rng: np.random.Generator) -> Seen | None:
+def see(clean: Floats, picture: int, kind: str, method: str, rng: np.random.Generator) -> Seen | None:
     if kind == "camera":
         pair = degrade.camera(crop(clean, min(192, *(n // 2 * 2 for n in clean.shape[:2])), rng), rng)
         if min(pair.clean.shape[:2]) < SIDE:
@@ -76,16 +77,26 @@ def see(clean: Floats, kind: str, method: str, rng: np.random.Generator) -> Seen
     inner = terms[:, :, 8:-8, 8:-8].reshape(len(terms), -1)
     some = rng.permutation(len(errors))[:8000]
     group = "camera" if level.correlation > uncertainty.CORRELATED else "white"
-    return Seen(f"{group} {kind}", inner[:, some].astype(np.float64), errors[some].astype(np.float64))
+    return Seen(f"{group} {kind}", picture, inner[:, some].astype(np.float64), errors[some].astype(np.float64))
+
+
+def regressed(seen: list[Seen]) -> np.ndarray:
+    x = np.concatenate([s.features for s in seen], 1)
+    e = np.concatenate([s.errors for s in seen])
+    return np.asarray(np.linalg.solve(x @ x.T + 1e-3 * len(e) * np.eye(len(x)), x @ np.log(e + 1e-4)))
 
 
 def fit(seen: list[Seen]) -> list[float]:
-    """Regress the log of the error, then scale so that both intervals hold what they should as nearly as can be."""
-    x = np.concatenate([s.features for s in seen], 1)
-    e = np.concatenate([s.errors for s in seen])
-    ridge = 1e-3 * len(e) * np.eye(len(x))
-    weights = np.linalg.solve(x @ x.T + ridge, x @ np.log(e + 1e-4))
-    ratios = e / np.exp(weights @ x)
+    """Regress the log of the error, then scale so that both intervals hold what they should as nearly as can be.
+
+    The scale is that of errors on pictures which the regression has not seen: it does less well there.
+    """
+    weights = regressed(seen)
+    found = []
+    for picture in sorted({s.picture for s in seen}):
+        others = regressed([s for s in seen if s.picture != picture])
+        found += [s.errors / np.exp(others @ s.features) for s in seen if s.picture == picture]
+    ratios = np.concatenate(found)
     shifts = np.linspace(-1, 2, 301)
     off = [max(abs(np.mean(ratios <= z * np.exp(s)) - int(p) / 100) for p, z in INSIDE.items()) for s in shifts]
     weights[0] += shifts[int(np.argmin(off))]
@@ -110,9 +121,9 @@ def check_set(shared: Path, name: str, every: int) -> list[Floats]:
 
 def measured(pictures: list[Floats], kinds: tuple[str, ...], method: str, seed: int) -> Iterator[Seen]:
     rng = np.random.default_rng(seed)
-    for picture in pictures:
+    for index, picture in enumerate(pictures):
         for kind in kinds:
-            seen = see(picture, kind, method, rng)
+            seen = see(picture, index, kind, method, rng)
             if seen is not None:
                 yield seen
 

@@ -178,12 +178,12 @@ def test_a_bomb_is_refused_from_its_header(tmp_path):
     for name, body in bombs(tmp_path).items():
         (tmp_path / name).write_bytes(body)
     code = """
-    from restore.files import isolated
+    from restore import workers
     def worker():
-        return f"/proc/{isolated._POOL._idle[-1]._process.pid}/status"
+        return f"/proc/{workers.POOL._idle[-1]._process.pid}/status"
     def far():
         return int(re.search(r"VmHWM:\\s+(\\d+)", Path(worker()).read_text())[1]) / 1024
-    with isolated._POOL.worker():
+    with workers.POOL.worker():
         pass
     begin, number = far(), worker()
     for path in sorted(Path(sys.argv[1]).iterdir()):

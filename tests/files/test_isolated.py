@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from made import HEIGHT, ICC, WIDTH, XMP, exif_block, heic, picture
 
+from restore import workers
 from restore.errors import MemoryLimitError, ReadError, TooLargeError
 from restore.files import Limits, isolated, raster, read, read_stack, write
 from restore.picture import Image, RawImage
@@ -55,10 +56,10 @@ def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Workers whose decoder does what a file's name says."""
     script = tmp_path / "faulty.py"
     script.write_text(FAKE.format(root=str(ROOT)))
-    isolated.close()
-    monkeypatch.setattr(isolated, "COMMAND", (sys.executable, "-P", str(script)))
+    workers.POOL.close()
+    monkeypatch.setattr(workers, "COMMAND", (sys.executable, "-P", str(script)))
     yield
-    isolated.close()
+    workers.POOL.close()
 
 
 def body(path: Path) -> Path:
@@ -121,12 +122,16 @@ def test_no_risky_decoder_is_loaded_here_and_none_outlives_a_killed_run() -> Non
     sample = ROOT / "samples" / "nikon-crop.dng"
     code = f"""
 import os, signal, sys
-from restore.files import isolated, read
+from restore import workers
+workers.POOL.expect()
+expected = workers.POOL._idle[0]._process.pid
+from restore.files import read
 read({str(sample)!r})
 assert "rawpy" not in sys.modules
-worker = isolated._POOL._idle[0]._process.pid
+assert workers.POOL._idle[0]._process.pid == expected  # started while this process was importing
+worker = workers.POOL._idle[0]._process.pid
 read({str(sample)!r})
-assert [w._process.pid for w in isolated._POOL._idle] == [worker]  # its start is paid once
+assert [w._process.pid for w in workers.POOL._idle] == [worker]  # its start is paid once
 print(worker, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -151,7 +156,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     ],
 )
 def test_what_a_decoder_does_costs_its_file_alone(faulty, tmp_path: Path, monkeypatch, name, error, says) -> None:
-    monkeypatch.setattr(isolated, "PATIENCE", 1.0)
+    monkeypatch.setattr(workers, "PATIENCE", 1.0)
     limits = Limits(max_seconds=1) if "takes" in says else LIMITS
     good, bad = body(tmp_path / "good.jxl"), body(tmp_path / f"{name}.jxl")
     read(good)

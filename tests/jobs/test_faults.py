@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from restore import files
+from restore import files, workers
 from restore.errors import WriteError
-from restore.files import Limits, isolated
+from restore.files import Limits
 from restore.files.folder import JOURNAL, find
 from restore.jobs.plan import Naming, plan
 from restore.jobs.report import Options, Outcome, Report
@@ -79,14 +79,14 @@ def read_here(path, limits, *, is_stack):
 raster.read_here = read_here
 decoder.main()
 """)
-    monkeypatch.setattr(isolated, "COMMAND", (sys.executable, "-P", str(script)))
-    monkeypatch.setattr(isolated, "PATIENCE", 1.0 if "sleep" in fault else 100.0)
-    isolated.close()
+    monkeypatch.setattr(workers, "COMMAND", (sys.executable, "-P", str(script)))
+    monkeypatch.setattr(workers, "PATIENCE", 1.0 if "sleep" in fault else 100.0)
+    workers.POOL.close()
     picture = files.read(pictures / "a.png")
     for name in ("bad.jxl", "good.jxl"):
         files.write(pictures / name, picture)
     report = job(pictures, tmp_path / "out", limits=Limits(max_seconds=3))
-    isolated.close()
+    workers.POOL.close()
     good = dict.fromkeys((*NAMES, "good.jxl"), "done")
     assert ends(report) == good | {"bad.jxl": "ReadError"}
     assert report.exit_code == 3
