@@ -61,7 +61,7 @@ def operation(op: TileOp, method: str, noise: Noise) -> TileOp | None:
     weights = torch.tensor(fitted)
 
     def run(tile: Tensor) -> Tensor:
-        terms = features(op, tile, noise)
+        terms = features(op, tile, noise)[: len(weights)]
         return torch.einsum("f,fchw->chw", weights.to(terms), terms).exp().clamp(max=3 * noise.sigma)
 
     return TileOp(
@@ -75,22 +75,33 @@ def operation(op: TileOp, method: str, noise: Noise) -> TileOp | None:
 
 
 def features(op: TileOp, tile: Tensor, noise: Noise) -> Tensor:
-    """Return what the model sees of a tile ``(C, h, w)``: ``(F, C, h, w)``, logarithms in fractions of white."""
+    """Return what the model sees of a tile ``(C, h, w)``: ``(F, C, h, w)``, logarithms in fractions of white.
+
+    The last four, of a channel by itself and of brightness, are for cameras, whose channels differ; models fitted
+    without them have fewer weights.
+    """
     answers = torch.stack([op.run(tile.flip(axes)).flip(axes) for axes in MIRRORS])
-    result = answers[0]
-    spread = _around((answers - answers.mean(0)).square().sum(0) / (len(MIRRORS) - 1), 2)
-    removed = _around((tile - result).square(), REACH)
+    result, removals = answers[0], (tile - answers[0]).square()
+    spreads = (answers - answers.mean(0)).square().sum(0) / (len(MIRRORS) - 1)
+    spread, removed = _around(spreads, 2), _around(removals, REACH)
     across, down = result.diff(dim=2), result.diff(dim=1)
     slope = _around(F.pad(across, (0, 1)).square() + F.pad(down, (0, 0, 0, 1)).square(), 2)
     level = torch.full_like(result, log(max(noise.sigma, 1e-4)))
     one = torch.ones_like(result)
-    a, b, c = (0.5 * torch.log(x + floor**2) for x, floor in ((spread, 1e-4), (slope, 1e-3), (removed, 1e-4)))
-    a, b, c = a - level, b - level, c - level
-    return torch.stack([one, level, a, b, c, a * a, b * b, c * c, a * b, level * a, level * b, level * level])
+    own = (_mean(removals, REACH), 1e-4), (_mean(spreads, 2), 1e-4)
+    a, b, c, d, e = (
+        0.5 * torch.log(x + floor**2) - level for x, floor in ((spread, 1e-4), (slope, 1e-3), (removed, 1e-4), *own)
+    )
+    light = _around(result, 2)
+    of_all = [one, level, a, b, c, a * a, b * b, c * c, a * b, level * a, level * b, level * level]
+    return torch.stack([*of_all, d - c, e - a, light, light * light])
 
 
 def _around(planes: Tensor, radius: int) -> Tensor:
     """Mean over a square around each pixel and over all channels, for each channel again."""
-    side = 2 * radius + 1
-    mean = F.avg_pool2d(planes.mean(0, keepdim=True)[None], side, 1, radius, count_include_pad=False)
-    return mean[0].expand_as(planes)
+    return _mean(planes.mean(0, keepdim=True), radius).expand_as(planes)
+
+
+def _mean(planes: Tensor, radius: int) -> Tensor:
+    """Mean over a square around each pixel of ``(C, h, w)``."""
+    return F.avg_pool2d(planes[None], 2 * radius + 1, 1, radius, count_include_pad=False)[0]

@@ -80,7 +80,7 @@ def fit(
     """Train ``net`` in place; return its averaged weights and how far it went.
 
     Resumes from ``checkpoint`` when it exists. ``evaluate`` gives a line for
-    the log whenever a checkpoint is written, for the averaged weights.
+    the log when a checkpoint is written, for the averaged weights; in all it takes a twentieth of the time at most.
     ``optimisers`` take the place of the budget's one; a ``factor`` in their
     parameter groups multiplies the learning rate.
     """
@@ -97,6 +97,7 @@ def fit(
         average = saved["average"]
         progress = Progress(saved["steps"], saved["seconds"])
     running, last_save, last = 0.0, time.monotonic(), time.monotonic()
+    next_look = 0.0
     while budget.done(progress) < 1:
         batch = next(batches)
         for group in (group for stepper in steppers for group in stepper.param_groups):
@@ -120,8 +121,9 @@ def fit(
             _log(f"step {progress.steps}  loss {running:.5f}  {progress.seconds / 60:.1f} min, {left / 60:.1f} to go")
         if now - last_save > budget.save_every_s or budget.done(progress) >= 1:
             _save(checkpoint, net, steppers, average, progress)
-            if evaluate is not None:
+            if evaluate is not None and (now > next_look or budget.done(progress) >= 1):
                 _log(f"step {progress.steps}  {_evaluate_average(net, average, evaluate)}")
+                next_look = time.monotonic() + 20 * (time.monotonic() - now)
             last_save = last = time.monotonic()
     return average, progress
 
