@@ -95,7 +95,8 @@ def main() -> None:
     left = [str(path) for path in (top / "temporary").iterdir()] + [str(path) for path in out.glob(".restore-*")]
     left = [path for path in left if "journal" not in path]
     warm = [row for row in watch.held if row[0] > WARM]
-    growth = max(row[1] for row in warm[-5:]) / warm[0][1] - 1
+    # what is on its way at that moment is held too: the most of some looks is compared with the most of as many
+    growth = max(row[1] for row in warm[-5:]) / max(row[1] for row in warm[:5]) - 1
     figures = {
         "files": given.count, "seconds": round(time.perf_counter() - begin, 1), "ends": watch.ends,
         "memory_growth": round(growth, 4), "descriptors": [before, descriptors()], "left": left,
