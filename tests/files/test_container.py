@@ -183,8 +183,8 @@ def test_a_bomb_is_refused_from_its_header(tmp_path):
         return f"/proc/{workers.POOL._idle[-1]._process.pid}/status"
     def far():
         return int(re.search(r"VmHWM:\\s+(\\d+)", Path(worker()).read_text())[1]) / 1024
-    with workers.POOL.worker():
-        pass
+    with workers.POOL.worker() as started:
+        started._await()  # what it imports is not the bomb's
     begin, number = far(), worker()
     for path in sorted(Path(sys.argv[1]).iterdir()):
         try:
