@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from restore.colour import Floats
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.train import options
 from restore.train.data import Photos, as_floats
+from restore.train.denoise import camera_pair
 from restore.train.loop import fit
 from restore.train.ship import ship
 
@@ -24,14 +25,16 @@ class Config:
 
     ``sigmas`` are ranges of noise with their shares: mostly what photos have, a tail up to 255/255 for methods that
     ask the network at any level. ``aliased_share`` of the crops are photos with every second pixel left out, as
-    correlated noise is shown to the network.
+    correlated noise is shown to the network. ``camera_share`` of the crops have the noise of cameras, all pixels.
     """
 
     batch: int = 8
     patch: int = 96
     candidates: int = 3
+    floor: float = 1e-6
     sigmas: tuple[tuple[float, float, float], ...] = ((5, 55, 0.74), (0, 100, 0.2), (100, 255, 0.06))
     aliased_share: float = 0.2
+    camera_share: float = 0.3
 
 
 Batch = tuple[Tensor, Tensor]
@@ -45,29 +48,31 @@ def level(config: Config, rng: np.random.Generator) -> float:
 
 def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Return noisy and clean ``(H, W, 3)``."""
+    if rng.random() < config.camera_share:
+        noisy, clean, _ = camera_pair(photos, config.patch, config.candidates, rng)
+        top, left = (int(rng.integers(n - config.patch + 1)) for n in clean.shape[:2])
+        window = np.s_[top : top + config.patch, left : left + config.patch]
+        return noisy[window], clean[window]
     stride = 2 if rng.random() < config.aliased_share else 1
     clean = photos.crop(stride * config.patch, rng, of=config.candidates)[::stride, ::stride]
     return degrade.gaussian(clean, rng, sigma=level(config, rng)), clean
 
 
-def batches(photos: Photos, config: Config, rng: np.random.Generator, device: str) -> Iterator[Batch]:
+def batches(photos: Photos, config: Config, rng: np.random.Generator) -> Iterator[Batch]:
     """Yield endless batches of noisy and clean ``(B, 3, P, P)``."""
     while True:
         noisy, clean = zip(*(example(photos, config, rng) for _ in range(config.batch)), strict=True)
         yield (
-            torch.from_numpy(np.stack(noisy)).permute(0, 3, 1, 2).to(device),
-            torch.from_numpy(np.stack(clean)).permute(0, 3, 1, 2).to(device),
+            torch.from_numpy(np.stack(noisy)).permute(0, 3, 1, 2),
+            torch.from_numpy(np.stack(clean)).permute(0, 3, 1, 2),
         )
 
 
 def loss(net: nn.Module, batch: Batch) -> Tensor:
-    """Mean logarithm of each crop's squared error: PSNR with its sign turned.
-
-    So that all levels of noise weigh the same, and smooth crops as much as those full of detail.
-    """
+    """Mean logarithm of each crop's squared error, as for ``denoise``."""
     noisy, clean = batch
     clear: Tensor = noisy - net(noisy).float()
-    return ((clear - clean).square().mean((1, 2, 3)) + 1e-7).log().mean()
+    return ((clear - clean).square().mean((1, 2, 3)) + Config.floor).log().mean()
 
 
 def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
@@ -100,13 +105,19 @@ def untold(state: Mapping[str, Tensor]) -> UnshuffleUNet:
 def main(argv: list[str] | None = None) -> None:
     """Run the training from the command line."""
     made = options.parser("blind", __doc__, minutes=30, rate=5e-4)
+    made.add_argument("--patch", type=int, default=Config.patch, help="side of a crop")
     args = made.parse_args(argv)
     options.prepare(args)
-    config, checkpoint = Config(), args.run / "checkpoint.pt"
+    config, checkpoint = Config(patch=args.patch), args.run / "checkpoint.pt"
     state = options.started(args)
     net = UnshuffleUNet(conditions=0) if state is None else untold(state)
     score = validation(Photos(args.photos, held_out=True), args.device)
-    examples = batches(Photos(args.photos), config, options.generator(args, checkpoint), args.device)
+    photos = Photos(args.photos)
+
+    def draw(rng: np.random.Generator, size: int) -> Iterator[Batch]:
+        return batches(photos, replace(config, batch=size), rng)
+
+    examples = options.examples(args, checkpoint, draw, config.batch)
     state, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)
     ship("blind", state, progress, command=options.command("blind", made, args), seed=args.seed)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ class Config:
     batch: int = 8
     patch: int = 96
     candidates: int = 3
+    floor: float = 1e-6
     camera_share: float = 0.4
     sigma_max: float = 55 / 255
     measured_share: float = 0.7
@@ -42,9 +43,7 @@ def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[F
         clean = photos.crop(config.patch, rng, of=config.candidates)
         sigma = rng.uniform(0, config.sigma_max)
         return degrade.gaussian(clean, rng, sigma=sigma), clean, np.array([sigma, 0], np.float32)
-    # flat parts have their share here: blotches of camera noise are seen there, and must be told from shading
-    scene = photos.soft(2 * config.patch + 8, rng, of=1 if rng.random() < 0.7 else config.candidates)
-    noisy, clean, sigma = degrade.camera(scene, rng)
+    noisy, clean, sigma = camera_pair(photos, config.patch, config.candidates, rng)
     top, left = (int(rng.integers(n - config.patch + 1)) for n in clean.shape[:2])
     window = np.s_[top : top + config.patch, left : left + config.patch]
     if rng.random() < config.measured_share:  # as inference finds it: it runs low, blocks do not show coarse noise
@@ -54,22 +53,33 @@ def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[F
     return noisy[window], clean[window], np.array([0, told], np.float32)
 
 
-def batches(photos: Photos, config: Config, rng: np.random.Generator, device: str) -> Iterator[Batch]:
+def camera_pair(photos: Photos, patch: int, candidates: int, rng: np.random.Generator) -> degrade.Pair:
+    """Return a scene of at least ``patch`` on each side with the noise of a camera.
+
+    Flat parts have their share here: blotches of camera noise are seen there, and must be told from shading.
+    """
+    return degrade.camera(photos.soft(2 * patch + 8, rng, of=1 if rng.random() < 0.7 else candidates), rng)
+
+
+def batches(photos: Photos, config: Config, rng: np.random.Generator) -> Iterator[Batch]:
     """Yield endless batches ``(B, 3, P, P)``, ``(B, 3, P, P)``, ``(B, 2, 1, 1)``."""
     while True:
         noisy, clean, level = zip(*(example(photos, config, rng) for _ in range(config.batch)), strict=True)
         yield (
-            torch.from_numpy(np.stack(noisy)).permute(0, 3, 1, 2).to(device),
-            torch.from_numpy(np.stack(clean)).permute(0, 3, 1, 2).to(device),
-            torch.from_numpy(np.stack(level))[:, :, None, None].to(device),
+            torch.from_numpy(np.stack(noisy)).permute(0, 3, 1, 2),
+            torch.from_numpy(np.stack(clean)).permute(0, 3, 1, 2),
+            torch.from_numpy(np.stack(level))[:, :, None, None],
         )
 
 
 def loss(net: nn.Module, batch: Batch) -> Tensor:
-    """L1 between the denoised and the clean picture."""
+    """Mean logarithm of each crop's squared error: PSNR with its sign turned.
+
+    So that all levels of noise weigh the same, and smooth crops as much as those full of detail.
+    """
     noisy, clean, level = batch
     clear: Tensor = noisy - net(noisy, level).float()
-    return (clear - clean).abs().mean()
+    return ((clear - clean).square().mean((1, 2, 3)) + Config.floor).log().mean()
 
 
 def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
@@ -99,13 +109,19 @@ def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
 def main(argv: list[str] | None = None) -> None:
     """Run the training from the command line."""
     made = options.parser("denoise", __doc__, minutes=120)
+    made.add_argument("--patch", type=int, default=Config.patch, help="side of a crop")
     args = made.parse_args(argv)
     options.prepare(args)
-    config, checkpoint = Config(), args.run / "checkpoint.pt"
+    config, checkpoint = Config(patch=args.patch), args.run / "checkpoint.pt"
     state = options.started(args)
     net = UnshuffleUNet() if state is None else UnshuffleUNet.from_state(state)
     score = validation(Photos(args.photos, held_out=True), args.device)
-    examples = batches(Photos(args.photos), config, options.generator(args, checkpoint), args.device)
+    photos = Photos(args.photos)
+
+    def draw(rng: np.random.Generator, size: int) -> Iterator[Batch]:
+        return batches(photos, replace(config, batch=size), rng)
+
+    examples = options.examples(args, checkpoint, draw, config.batch)
     state, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)
     ship("denoise", state, progress, command=options.command("denoise", made, args), seed=args.seed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from restore.train.feed import Feed
 from restore.train.muon import Muon
 
 
@@ -22,8 +23,9 @@ class Budget:
 
     ``minutes`` counts training time over all resumed runs, and the learning rate follows a cosine over it; so a
     script ends when promised on any machine, and the number of steps is what the manifest records. ``is_half``
-    turns bfloat16 autocast on: measure first, not every processor that has bfloat16 is faster with it. ``steps``,
-    where given, end the run in place of the minutes: runs that are compared must not depend on a machine's load.
+    turns bfloat16 autocast on, but for the last tenth, which learns what bfloat16 rounds away: measure first, not
+    every processor that has bfloat16 is faster with it. ``steps``, where given, end the run in place of the minutes:
+    runs that are compared must not depend on a machine's load.
     """
 
     minutes: float
@@ -34,7 +36,7 @@ class Budget:
     device: str = "cpu"
     is_half: bool = False
     optimiser: Literal["adamw", "muon"] = "adamw"
-    save_every_s: float = 180.0
+    save_every_s: float = 30.0
     log_every: int = 100
     steps: int | None = None
 
@@ -96,13 +98,15 @@ def fit(
             stepper.load_state_dict(state)
         average = saved["average"]
         progress = Progress(saved["steps"], saved["seconds"])
-    running, last_save, last = 0.0, time.monotonic(), time.monotonic()
+    running, last_save, last = torch.zeros((), device=budget.device), time.monotonic(), time.monotonic()
     next_look = 0.0
     while budget.done(progress) < 1:
         batch = next(batches)
         for group in (group for stepper in steppers for group in stepper.param_groups):
             group["lr"] = _rate(budget, progress) * group.get("factor", 1.0)
-        with torch.autocast(budget.device.split(":")[0], torch.bfloat16, enabled=budget.is_half):
+        with torch.autocast(
+            budget.device.split(":")[0], torch.bfloat16, enabled=budget.is_half and budget.done(progress) < 0.9
+        ):
             value = loss(net, batch)
         net.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
@@ -111,11 +115,11 @@ def fit(
             stepper.step()
         decay = min(budget.average, (1 + progress.steps) / (10 + progress.steps))
         with torch.no_grad():
-            for key, tensor in net.state_dict().items():
-                average[key].lerp_(tensor.float(), 1 - decay)
+            current = [tensor.float() for tensor in net.state_dict().values()]
+            torch._foreach_lerp_(list(average.values()), current, 1 - decay)
+            running.lerp_(value, 0.01 if progress.steps else 1.0)
         now = time.monotonic()
         progress.steps, progress.seconds, last = progress.steps + 1, progress.seconds + now - last, now
-        running = value.item() if progress.steps == 1 else 0.99 * running + 0.01 * value.item()
         if progress.steps % budget.log_every == 0:
             left = max(0.0, progress.seconds / budget.done(progress) - progress.seconds)
             _log(f"step {progress.steps}  loss {running:.5f}  {progress.seconds / 60:.1f} min, {left / 60:.1f} to go")
@@ -125,6 +129,8 @@ def fit(
                 _log(f"step {progress.steps}  {_evaluate_average(net, average, evaluate)}")
                 next_look = time.monotonic() + 20 * (time.monotonic() - now)
             last_save = last = time.monotonic()
+    if isinstance(batches, Generator | Feed):
+        batches.close()
     return average, progress
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Return the matrix ``(N, M)`` with singular values moved close to one, by a quintic Newton-Schulz iteration.
+    """Return matrices ``(..., N, M)`` with singular values moved close to one, by a quintic Newton-Schulz iteration.
 
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024).
 
@@ -17,12 +17,13 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
     >>> bool((s > 0.6).all() and (s < 1.3).all())
     True
     """
-    x: Tensor = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = x / (x.norm() + 1e-7)
+    is_wide = matrix.shape[-2] <= matrix.shape[-1]
+    x: Tensor = matrix if is_wide else matrix.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
-        square = x @ x.T
+        square = x @ x.mT
         x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
-    return x if matrix.shape[0] <= matrix.shape[1] else x.T
+    return x if is_wide else x.mT
 
 
 class Muon(torch.optim.AdamW):
@@ -45,6 +46,7 @@ class Muon(torch.optim.AdamW):
         kernels = self.param_groups.pop()
         super().step()
         self.param_groups.append(kernels)
+        alike: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
         for kernel in kernels["params"]:
             if kernel.grad is None:
                 continue
@@ -54,7 +56,10 @@ class Muon(torch.optim.AdamW):
                 state["momentum"] = torch.zeros_like(flat)
                 state["step"] = torch.zeros(())  # AdamW looks for it when a run is resumed
             state["momentum"].lerp_(flat, 1 - kernels["momentum"])
-            ahead = flat.lerp(state["momentum"], kernels["momentum"])
-            size = 0.2 * max(flat.shape) ** 0.5
-            kernel.mul_(1 - kernels["lr"] * kernels["weight_decay"])
-            kernel.sub_((kernels["lr"] * size * orthogonal(ahead)).reshape(kernel.shape))
+            alike.setdefault(flat.shape, []).append((kernel, flat.lerp(state["momentum"], kernels["momentum"])))
+        for shape, group in alike.items():
+            size = 0.2 * max(shape) ** 0.5
+            moves = kernels["lr"] * size * orthogonal(torch.stack([ahead for _, ahead in group]))
+            for (kernel, _), move in zip(group, moves, strict=True):
+                kernel.mul_(1 - kernels["lr"] * kernels["weight_decay"])
+                kernel.sub_(move.reshape(kernel.shape))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -87,18 +87,19 @@ def loss(net: nn.Module, batch: Batch) -> Tensor:
 CASES = [Family(0, (s / 255) ** 2) for s in (10, 25, 50)] + [Family(1, 0.01), Family(2, 0.01)]
 
 
-def validation(photos: Photos, channels: int) -> Callable[[nn.Module], str]:
+def validation(photos: Photos, channels: int, device: str) -> Callable[[nn.Module], str]:
     """Return a function that scores a network on held-out photos: PSNR against the truth, and SURE gain."""
     generator = torch.Generator().manual_seed(1)
     clean = torch.stack([torch.from_numpy(as_floats(p[:256, :256])).permute(2, 0, 1) for p in photos.pictures[::3]])
     clean = clean if channels == 3 else clean.mean(1, keepdim=True)
     noisy = [case.draw(clean, generator) for case in CASES]
     probe = torch.randint(0, 2, clean.shape, generator=generator).float() * 2 - 1
+    clean, probe, *noisy = (planes.to(device) for planes in (clean, probe, *noisy))
 
     def score(net: nn.Module) -> str:
         found = []
         for case, y in zip(CASES, noisy, strict=True):
-            law = torch.full((1, 1, 1, 1), case.power), torch.full((1, 1, 1, 1), case.dispersion)
+            law = (torch.full((1, 1, 1, 1), float(value), device=device) for value in (case.power, case.dispersion))
             told = conditions(y, *law)
             removed, moved = net(y, told), net(y + 1e-3 * probe, told)
             spread = case.variance((y - removed).clamp_min(0))
@@ -115,20 +116,25 @@ def main(argv: list[str] | None = None) -> None:
     """Run the training from the command line: first the colour network, then the grey one."""
     made = options.parser("noise2score", __doc__, minutes=55)
     made.add_argument("--grey-minutes", type=float, default=15)
+    made.add_argument("--patch", type=int, default=Config.patch, help="side of a crop")
     args = made.parse_args(argv)
     options.prepare(args)
     start = options.started(args) or {}
     learnt: dict[str, Tensor] = {}
+    photos = Photos(args.photos)
     total = Progress()
     for name, config, minutes in (("colour", Config(), args.minutes), ("grey", GREY, args.grey_minutes)):
         checkpoint = args.run / f"{name}.pt"
         state = {key.removeprefix(f"{name}."): value for key, value in start.items() if key.startswith(f"{name}.")}
         net = UnshuffleUNet(config.channels, config.channels + 2, config.widths)
         net.load_state_dict(state or net.state_dict())
-        rng = options.generator(args, checkpoint)
-        draws = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        examples = batches(Photos(args.photos), config, rng, draws)
-        score = validation(Photos(args.photos, held_out=True), config.channels)
+
+        def draw(rng: np.random.Generator, size: int, config: Config = config) -> Iterator[Batch]:
+            draws = torch.Generator().manual_seed(int(rng.integers(2**63)))
+            return batches(photos, replace(config, batch=size, patch=args.patch), rng, draws)
+
+        examples = options.examples(args, checkpoint, draw, config.batch)
+        score = validation(Photos(args.photos, held_out=True), config.channels, args.device)
         state, progress = fit(net, examples, loss, options.budget(args, minutes=minutes), checkpoint, score)
         learnt |= {f"{name}.{key}": value for key, value in state.items()}
         total = Progress(total.steps + progress.steps, total.seconds + progress.seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -11,9 +12,13 @@ import torch
 from torch import Tensor
 
 from restore import weights
+from restore.train.feed import Chunk, Draw, Feed
 from restore.train.loop import Budget, steps_done
 
-_OF_THIS_MACHINE = ("run", "device", "threads", "photos", "clean", "ship", "out")
+_OF_THIS_MACHINE = ("run", "device", "threads", "workers", "photos", "clean", "ship", "out")
+
+_CHUNK = 8
+"""Examples that a process draws at a time."""
 
 
 def parser(
@@ -33,6 +38,9 @@ def parser(
     made.add_argument("--device", default="cpu")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--threads", type=int, default=1)
+    made.add_argument("--batch", type=int, help="examples a step")
+    made.add_argument("--workers", type=int, default=0, help="processes that draw examples, which are then used again")
+    made.add_argument("--half", action="store_true", help="bfloat16 but for the last tenth")
     return made
 
 
@@ -42,6 +50,9 @@ def prepare(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
+    if args.device != "cpu":
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
 
 
 def generator(args: argparse.Namespace, checkpoint: Path, stage: int = 0) -> np.random.Generator:
@@ -49,10 +60,35 @@ def generator(args: argparse.Namespace, checkpoint: Path, stage: int = 0) -> np.
     return np.random.default_rng([args.seed, stage, steps_done(checkpoint)])
 
 
+def examples(
+    args: argparse.Namespace,
+    checkpoint: Path,
+    draw: Callable[[np.random.Generator, int], Iterator[Chunk]],
+    size: int,
+    stage: int = 0,
+) -> Iterator[Chunk]:
+    """Return endless batches on the device, drawn here or by ``--workers``.
+
+    Parameters
+    ----------
+    draw
+        Given random numbers and how many examples a batch has.
+    size
+        Examples a batch, unless ``--batch`` says otherwise.
+    """
+    size = args.batch or size
+    if not args.workers:
+        drawn = draw(generator(args, checkpoint, stage), size)
+        return (tuple(part.to(args.device) for part in batch) for batch in drawn)
+    seeds = [args.seed, stage, steps_done(checkpoint)]
+    chunks: Draw = lambda rng: draw(rng, min(size, _CHUNK))  # noqa: E731
+    return Feed(chunks, seeds, workers=args.workers, size=size, device=args.device)
+
+
 def budget(args: argparse.Namespace, *, minutes: float | None = None) -> Budget:
     """Return how long and how fast to learn, by Muon."""
     given = args.minutes if minutes is None else minutes
-    return Budget(given, args.rate, device=args.device, optimiser="muon", steps=args.steps)
+    return Budget(given, args.rate, device=args.device, is_half=args.half, optimiser="muon", steps=args.steps)
 
 
 def started(args: argparse.Namespace) -> dict[str, Tensor] | None:

@@ -70,12 +70,12 @@ def _as_planes(told: Sequence[float]) -> Told:
     return gain, read
 
 
-def batches(draw: Callable[[], tuple[Floats, Floats, Told]], size: int, device: str) -> Iterator[Batch]:
+def batches(draw: Callable[[], tuple[Floats, Floats, Told]], size: int) -> Iterator[Batch]:
     """Yield endless batches: stabilised noisy and clean ``(B, 4, P, P)``."""
     while True:
         noisy, clean, told = zip(*(draw() for _ in range(size)), strict=True)
-        gain, read = (torch.from_numpy(np.stack(x)).to(device) for x in zip(*told, strict=True))
-        before, after = (torch.from_numpy(np.stack(x)).to(device) for x in (noisy, clean))
+        gain, read = (torch.from_numpy(np.stack(x)) for x in zip(*told, strict=True))
+        before, after = (torch.from_numpy(np.stack(x)) for x in (noisy, clean))
         yield stabilise(before, gain, read), stabilise(after, gain, read)
 
 
@@ -130,19 +130,19 @@ def validation(kept: Sequence[Case], device: str) -> Callable[[nn.Module], str]:
 class _Task:
     """What is learnt from, and where the result goes."""
 
-    draw: Callable[[], tuple[Floats, Floats, Told]]
+    draw: Callable[[np.random.Generator], tuple[Floats, Floats, Told]]
     kept: Sequence[Case]
     data: str
 
 
-def _generic(photos: Path, config: Config, rng: np.random.Generator) -> _Task:
+def _generic(photos: Path, config: Config) -> _Task:
     """Train for cameras drawn at random."""
     learnt = Photos(photos)
     kept = list(cases(Photos(photos, held_out=True)))
-    return _Task(lambda: example(learnt, config, rng), kept, FREE_PHOTOS)
+    return _Task(lambda rng: example(learnt, config, rng), kept, FREE_PHOTOS)
 
 
-def _for_camera(args: argparse.Namespace, config: Config, rng: np.random.Generator) -> _Task:
+def _for_camera(args: argparse.Namespace, config: Config) -> _Task:
     """Train for the camera of a profile."""
     profile = Profile.load(args.profile)
     darks = None
@@ -154,7 +154,7 @@ def _for_camera(args: argparse.Namespace, config: Config, rng: np.random.Generat
     pool = Pool(learnt, lambda path: read_clean(path, least))
     kept = _kept(camera, Pool(held_out, lambda path: read_clean(path, least)), pool, config)
     return _Task(
-        draw=lambda: camera.example(pool, config.patch, config.candidates, rng),
+        draw=lambda rng: camera.example(pool, config.patch, config.candidates, rng),
         kept=kept,
         data=f"{len(learnt)} pictures of one's own under the noise of a {profile.camera} by the model {args.noise}",
     )
@@ -187,6 +187,7 @@ def main(argv: list[str] | None = None) -> None:
     made.add_argument("--noise", choices=BACKENDS, default="pnnp", help="who draws the noise of the profile")
     made.add_argument("--darks", type=Path, metavar="DIR", help="dark frames of the body, for --noise sfrn")
     made.add_argument("--out", type=Path, metavar="FILE", help="weights to write (default: RUN/KEY.safetensors)")
+    made.add_argument("--widths", type=int, nargs=3, default=Config.widths, help="channels, of a network from scratch")
     made.add_argument("--ship", action="store_true", help="put a camera's weights among the shipped ones too")
     made.set_defaults(run=None, rate=None)
     args = made.parse_args(argv)
@@ -199,11 +200,10 @@ def main(argv: list[str] | None = None) -> None:
     key = _key(Profile.load(args.profile).camera, args.noise) if args.profile else "pnnp"
     args.run = args.run or Path("runs") / key
     options.prepare(args)
-    config, checkpoint = Config(), args.run / "checkpoint.pt"
-    rng = options.generator(args, checkpoint)
-    task = _for_camera(args, config, rng) if args.profile else _generic(args.photos, config, rng)
+    config, checkpoint = Config(widths=tuple(args.widths)), args.run / "checkpoint.pt"
+    task = _for_camera(args, config) if args.profile else _generic(args.photos, config)
     net = UnshuffleUNet.from_state(options.started(args) or UnshuffleUNet(4, 5, config.widths).state_dict())
-    examples = batches(task.draw, config.batch, args.device)
+    examples = options.examples(args, checkpoint, lambda rng, size: batches(lambda: task.draw(rng), size), config.batch)
     score = validation(task.kept, args.device)
     learnt, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)
     command = options.command("pnnp", made, args)

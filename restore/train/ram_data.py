@@ -53,7 +53,7 @@ def from_camera(photos: Photos, side: int, rng: np.random.Generator) -> tuple[Fl
             return pair.noisy[window], pair.clean[window]
 
 
-def batches(photos: Photos, size: int, patch: int, rng: np.random.Generator, device: str) -> Iterator[Batch]:
+def batches(photos: Photos, size: int, patch: int, rng: np.random.Generator) -> Iterator[Batch]:
     """Yield endless batches: degraded and clean ``(B, 3, P, P)``, kinds ``(B,)``, and the degraded region around them.
 
     The region has twice the side: the whole picture, as far as the code is concerned. Kinds come equally often, but
@@ -77,8 +77,8 @@ def batches(photos: Photos, size: int, patch: int, rng: np.random.Generator, dev
             regions.append(around)
             kinds.append(kind)
             turn = (turn + 1) % (len(KINDS) + 1)
-        x, y, seen = (torch.from_numpy(np.stack(p)).permute(0, 3, 1, 2).to(device) for p in (degraded, clean, regions))
-        yield x, y, torch.tensor(kinds, device=device), seen
+        x, y, seen = (torch.from_numpy(np.stack(p)).permute(0, 3, 1, 2) for p in (degraded, clean, regions))
+        yield x, y, torch.tensor(kinds), seen
 
 
 def validation(photos: Photos, device: str, sheet: Path, seed: int = 1) -> Callable[[nn.Module], str]:
@@ -118,16 +118,19 @@ def fitted_amounts(net: RamUNet, photos: Photos, rng: np.random.Generator, side:
     Every kind counts the same. Clean pictures may lose: their error is counted from 50 dB on.
     """
     kinds, facts, shares = [], [], []
+    device = next(net.parameters()).device
     for _ in range(draws * len(photos.pictures)):
         clean = photos.crop(min(side, *(min(p.shape[:2]) for p in photos.pictures)) // 8 * 8, rng)
         pairs = [(kind, spoilt(clean, kind, rng), clean) for kind in range(len(KINDS))]
         for kind, degraded, truth in [*pairs, (KINDS.index("noise"), *from_camera(photos, side // 2, rng))]:
-            x, y = (torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1)[None] for p in (degraded, truth))
+            x, y = (
+                torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1)[None].to(device) for p in (degraded, truth)
+            )
             with torch.inference_mode():
                 code = net.code_of(x)
                 change = net(x, code) - x
             kinds.append(kind)
-            shares.append(code[0, 1 : 1 + len(KINDS), 0, 0].numpy())
+            shares.append(code[0, 1 : 1 + len(KINDS), 0, 0].cpu().numpy())
             products = (y - x).square(), (y - x) * change, change.square()
             facts.append([float(product.mean()) for product in products])
     before, both, after = np.array(facts).T

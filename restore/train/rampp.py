@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from restore.nets.adasam import AdaSAM, draw
-from restore.nets.ram_unet import CODE, KINDS, RamUNet
+from restore.nets.ram_unet import CODE, RamUNet
 from restore.train import options
 from restore.train.data import Photos
 from restore.train.loop import Budget, fit
@@ -39,6 +40,12 @@ class Config:
     mask_rate: float = 0.2
     mac_steps: int = 40
     mac_batches: int = 2
+
+
+def drawn(args: argparse.Namespace, patch: int) -> Callable[[np.random.Generator, int], Iterator[Batch]]:
+    """Return what draws batches of a size."""
+    photos = Photos(args.photos)
+    return lambda rng, size: batches(photos, size, patch, rng)
 
 
 class Masked(nn.Module):
@@ -86,8 +93,7 @@ def pretrain(restorer: RamUNet, args: argparse.Namespace, config: Config) -> Non
     """Stage 1, saved as ``stage1.pt``."""
     checkpoint = args.run / "pretrain.pt"
     model = Masked(restorer, config, args.seed)
-    rng = options.generator(args, checkpoint)
-    examples = batches(Photos(args.photos), config.batch, config.patch, rng, args.device)
+    examples = options.examples(args, checkpoint, drawn(args, config.patch), config.batch)
     masker = [{"params": list(model.masker.parameters()), "factor": config.mask_rate}]
     both = [Muon(restorer.parameters(), args.rate, 1e-4), torch.optim.AdamW(masker, weight_decay=0.0)]
     loss = partial(_masked_loss, share=config.hidden_share)
@@ -105,7 +111,7 @@ def rank(args: argparse.Namespace, config: Config) -> None:
     model = _stage1(args, config)
     net = model.restorer.net
     rng = np.random.default_rng(args.seed)
-    source = batches(Photos(args.photos), config.batch, config.patch, rng, "cpu")
+    source = batches(Photos(args.photos), config.batch, config.patch, rng)
     found: dict[str, float] = {}
     for _ in range(config.mac_batches):
         x = next(source)[0]
@@ -138,7 +144,6 @@ def with_content(stage1: RamUNet, args: argparse.Namespace, config: Config) -> R
     teacher.load_state_dict(model.state_dict())
     model.content.requires_grad_(True)
     checkpoint = args.run / f"{args.name} content.pt"
-    rng = options.generator(args, checkpoint, 2)
 
     def distance(net: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(net, RamUNet)
@@ -148,7 +153,7 @@ def with_content(stage1: RamUNet, args: argparse.Namespace, config: Config) -> R
         return torch.stack([1 - F.cosine_similarity(a, b, 1).mean() for a, b in zip(seen, truth, strict=True)]).mean()
 
     budget = Budget(args.content_minutes, 3e-4, device=args.device, optimiser="muon", steps=args.content_steps)
-    examples = batches(Photos(args.photos), config.batch, config.patch, rng, args.device)
+    examples = options.examples(args, checkpoint, drawn(args, config.patch), config.batch, 2)
     state, _ = fit(model, examples, distance, budget, checkpoint)
     model.load_state_dict(state)
     model.content.requires_grad_(False)
@@ -158,39 +163,28 @@ def with_content(stage1: RamUNet, args: argparse.Namespace, config: Config) -> R
 def with_recogniser(net: RamUNet, args: argparse.Namespace, config: Config) -> None:
     """Teach the recogniser, and freeze it: what the restorer is told shall not change while it learns."""
     checkpoint = args.run / f"{args.name} recogniser.pt"
-    examples = batches(Photos(args.photos), 32, config.tuned_patch // 2, options.generator(args, checkpoint, 3), "cpu")
+    examples = options.examples(args, checkpoint, drawn(args, config.tuned_patch // 2), 32, 3)
 
     def loss(recogniser: nn.Module, batch: Batch) -> Tensor:
         *_, kinds, seen = batch
         return F.cross_entropy(recogniser(seen), kinds, label_smoothing=0.02)
 
-    budget = Budget(args.recogniser_minutes, 2e-3, steps=args.recogniser_steps, optimiser="muon")
+    budget = Budget(args.recogniser_minutes, 2e-3, device=args.device, steps=args.recogniser_steps, optimiser="muon")
     state, _ = fit(net.recogniser, examples, loss, budget, checkpoint)
     net.recogniser.load_state_dict(state)
     net.recogniser.requires_grad_(False)
 
 
-class BalancedLoss:
-    """L1 in which kinds of degradation count less the harder they are.
+def restoring(net: nn.Module, batch: Batch) -> Tensor:
+    """Mean logarithm of each patch's squared error: a decibel counts the same for every kind of degradation.
 
-    Haze and darkness change every pixel much, JPEG few: with equal weights the first drown the others, with weights
-    that make them equal nothing but the identity is learnt.
+    With the error itself haze and darkness, which change every pixel much, drown JPEG, which changes few. Errors that
+    nobody sees (45 dB) hardly count, else clean patches would drown all others.
     """
-
-    def __init__(self) -> None:
-        self.running = torch.full((len(KINDS),), 0.05)
-
-    def __call__(self, net: nn.Module, batch: Batch) -> Tensor:
-        """Return the loss, and remember how hard each kind is."""
-        assert isinstance(net, RamUNet)
-        x, y, kinds, seen = batch
-        each = (net(x, net.code_of(seen)) - y).abs().mean((1, 2, 3))
-        with torch.no_grad():
-            for kind, value in zip(kinds.tolist(), each.tolist(), strict=True):
-                self.running[kind].lerp_(torch.tensor(value), 0.02)
-        weights = (self.running.mean() / self.running).pow(0.75).clamp(0.4, 2).to(x.device)
-        total: Tensor = (weights[kinds] * each).mean()
-        return total
+    assert isinstance(net, RamUNet)
+    x, y, _, seen = batch
+    error: Tensor = net(x, net.code_of(seen)) - y
+    return (error.square().mean((1, 2, 3)) + 3e-5).log().mean()
 
 
 def finetune(args: argparse.Namespace, config: Config, command: str) -> None:
@@ -206,13 +200,12 @@ def finetune(args: argparse.Namespace, config: Config, command: str) -> None:
     if args.ratio < 1:
         ranking = list(json.loads((args.run / "mac.json").read_text(encoding="utf-8")))
         freeze(net, ranking, args.ratio, ("inject",))
-    rng = options.generator(args, checkpoint, 1)
-    examples = batches(Photos(args.photos), config.tuned_batch, config.tuned_patch, rng, args.device)
+    examples = options.examples(args, checkpoint, drawn(args, config.tuned_patch), config.tuned_batch, 1)
     score = validation(Photos(args.photos, held_out=True), args.device, args.run / f"{args.name}.png")
-    state, progress = fit(net, examples, BalancedLoss(), options.budget(args), checkpoint, score)
+    state, progress = fit(net, examples, restoring, options.budget(args), checkpoint, score)
     net.load_state_dict(state)
     held_out = Photos(args.photos, held_out=True)
-    state["amounts"] = fitted_amounts(net.cpu().eval(), held_out, np.random.default_rng(args.seed))
+    state["amounts"] = fitted_amounts(net.eval(), held_out, np.random.default_rng(args.seed))
     torch.save(state, args.run / f"{args.name} tuned.pt")
     if args.ship:
         ship("rampp", state, progress, command=f"{command} (after --stage pretrain)", seed=args.seed)
@@ -227,7 +220,6 @@ def main(argv: list[str] | None = None) -> None:
     made.add_argument("--recogniser-minutes", type=float, default=4, help="how long the recogniser learns")
     made.add_argument("--recogniser-steps", type=int, help="the same in steps")
     made.add_argument("--patch", type=int, help="side of a patch (96; 128 in fine-tuning)")
-    made.add_argument("--batch", type=int, help="patches a step (8; 4 in fine-tuning)")
     made.add_argument("--widths", type=int, nargs=3, default=Config.widths, help="channels at 1/2, 1/4 and 1/8")
     made.add_argument("--ratio", type=float, default=1.0, help="share of layers that are fine-tuned, by MAC")
     made.add_argument("--scratch", action="store_true", help="leave masked pretraining out")
@@ -239,8 +231,6 @@ def main(argv: list[str] | None = None) -> None:
     config = Config(widths=tuple(args.widths))
     if args.patch:
         config = replace(config, patch=args.patch, tuned_patch=args.patch)
-    if args.batch:
-        config = replace(config, batch=args.batch, tuned_batch=args.batch)
     if args.stage == "pretrain":
         pretrain(started(config, args), args, config)
     elif args.stage == "mac":

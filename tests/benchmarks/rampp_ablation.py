@@ -91,7 +91,7 @@ def stage1(run: Path) -> rampp.Masked:
 def masks(photos: str, run: Path) -> dict[str, float]:
     """Return the mean masked error where the mask network hides pixels, at its chances shuffled, and at random."""
     model = stage1(run)
-    source = batches(Photos(Path(photos), held_out=True), 16, 64, np.random.default_rng(5), "cpu")
+    source = batches(Photos(Path(photos), held_out=True), 16, 64, np.random.default_rng(5))
     generator = torch.Generator().manual_seed(5)
     found: dict[str, list[float]] = {"sought": [], "shuffled": [], "random": []}
     for _ in range(12):
@@ -116,9 +116,9 @@ def deletion(photos: str, run: Path, seed: int, held: Cases) -> dict[str, float]
         torch.manual_seed(seed)
         net = stage1(run).restorer
         freeze(net, order[::-1], 0.7, ("recogniser",))
-        source = batches(Photos(Path(photos)), 8, 64, np.random.default_rng(seed), "cpu")
+        source = batches(Photos(Path(photos)), 8, 64, np.random.default_rng(seed))
         budget = Budget(0, 1e-3, optimiser="muon", steps=DELETED)
-        state, _ = fit(net, source, rampp.BalancedLoss(), budget, run / f"without {name}.pt")
+        state, _ = fit(net, source, rampp.restoring, budget, run / f"without {name}.pt")
         net.load_state_dict(state)
         found[name] = float(np.mean(list(gain(net.eval(), held).values())))
     return found

@@ -100,7 +100,7 @@ def taught(
     source = lessons(camera, photos, model, seed)
     optimiser = torch.optim.Adam(net.parameters(), rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, rate / 50)
-    pairs = batches(lambda: next(source)[1:], BATCH, "cpu")
+    pairs = batches(lambda: next(source)[1:], BATCH)
     for _ in range(steps):
         optimiser.zero_grad(set_to_none=True)
         loss(net, next(pairs)).backward()

@@ -188,7 +188,7 @@ def test_only_the_chosen_layers_learn() -> None:
 
 
 def test_every_kind_comes_equally_often_but_noise_twice_and_seeds_repeat(photos: Path) -> None:
-    first, again = (batches(Photos(photos), 9, 64, np.random.default_rng(3), "cpu") for _ in range(2))
+    first, again = (batches(Photos(photos), 9, 64, np.random.default_rng(3)) for _ in range(2))
     for _ in range(2):
         (x, y, kinds, seen), (same, *_) = next(first), next(again)
         assert kinds.tolist() == [*range(len(KINDS)), KINDS.index("noise")]
