@@ -24,8 +24,8 @@ class Config:
     """What is learnt.
 
     ``sigmas`` are ranges of noise with their shares: mostly what photos have, a tail up to 255/255 for methods that
-    ask the network at any level. ``aliased_share`` of the crops are photos with every second pixel left out, as
-    correlated noise is shown to the network. ``camera_share`` of the crops have the noise of cameras, all pixels.
+    ask the network at any level. ``aliased_share`` of the crops have every second pixel left out, as correlated noise is
+    shown to the network. ``camera_share`` of the crops have the noise of cameras.
     """
 
     batch: int = 8
@@ -33,7 +33,7 @@ class Config:
     candidates: int = 3
     floor: float = 1e-6
     sigmas: tuple[tuple[float, float, float], ...] = ((5, 55, 0.74), (0, 100, 0.2), (100, 255, 0.06))
-    aliased_share: float = 0.2
+    aliased_share: float = 0.3
     camera_share: float = 0.3
 
 
@@ -48,12 +48,12 @@ def level(config: Config, rng: np.random.Generator) -> float:
 
 def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Return noisy and clean ``(H, W, 3)``."""
-    if rng.random() < config.camera_share:
-        noisy, clean, _ = camera_pair(photos, config.patch, config.candidates, rng)
-        top, left = (int(rng.integers(n - config.patch + 1)) for n in clean.shape[:2])
-        window = np.s_[top : top + config.patch, left : left + config.patch]
-        return noisy[window], clean[window]
     stride = 2 if rng.random() < config.aliased_share else 1
+    if rng.random() < config.camera_share:
+        noisy, clean, _ = camera_pair(photos, stride * config.patch, config.candidates, rng)
+        top, left = (int(rng.integers(n - stride * config.patch + 1)) for n in clean.shape[:2])
+        window = np.s_[top : top + stride * config.patch : stride, left : left + stride * config.patch : stride]
+        return noisy[window], clean[window]
     clean = photos.crop(stride * config.patch, rng, of=config.candidates)[::stride, ::stride]
     return degrade.gaussian(clean, rng, sigma=level(config, rng)), clean
 

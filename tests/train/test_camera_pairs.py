@@ -144,7 +144,8 @@ def trained(folder: Path, minutes: float, options: Sequence[str] = ()) -> int:
         "--profile", str(folder / "camera.noise"), "--clean", str(folder / "clean"), "--run", str(folder / "run"),
         "--start", str(folder / "start.safetensors"), "--minutes", str(minutes), *options,
     ])  # fmt: skip
-    return int(weights.metadata(folder / "run" / "pnnp-maker-model.safetensors")["steps"])
+    path = folder / "run" / "pnnp-maker-model.safetensors"
+    return int(weights.metadata(path)["steps"]) if path.exists() else 0
 
 
 def test_a_training_goes_on_where_it_was_and_its_file_denoises(
@@ -163,6 +164,15 @@ def test_a_training_goes_on_where_it_was_and_its_file_denoises(
     result = pipeline.run(dark(seed=5), Recipe(steps=(step,), develop=None), Runtime("cpu"))
     assert result.reports[0].facts["noise_from"] == "the profile of Maker Model at ISO 800"
     assert np.isfinite(result.picture.mosaic).all()
+
+
+def test_other_processes_may_draw_the_pairs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "folder", lambda: pytest.fail("nothing is to be shipped"))
+    options = ["--run", str(folder / "drawn"), "--workers", "1", "--batch", "4", "--half", "--steps", "3"]
+    path = folder / "drawn" / "pnnp-maker-model.safetensors"
+    trained(folder, 1, [*options, "--out", str(path)])
+    facts = weights.metadata(path)
+    assert facts["steps"] == "3" and "--batch 4 --half" in facts["command"] and "workers" not in facts["command"]
 
 
 def test_dark_frames_are_drawn_with_their_own_iso() -> None:
