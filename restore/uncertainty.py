@@ -4,9 +4,9 @@ The method is run on four mirror images of a tile; where their answers differ it
 the result, what was removed around a pixel and the noise level give the error by a model that was fitted to photos
 with known noise (``tests/benchmarks/uncertainty.py`` makes ``uncertainty.json``). It holds for noise like that of
 the fit: white, or as cameras leave it after development and JPEG, of 3 to 60 of 255; not for detail that no method
-could tell from noise, nor for blur, haze or JPEG blocks, which a denoiser keeps on purpose. Wavelets on camera noise
-have no fitted model: on photos of other sets 75 % of the errors lay within one standard error in place of 68 %,
-whatever was tried, so none is given.
+could tell from noise, nor for blur, haze or JPEG blocks, which a denoiser keeps on purpose. Methods without a fitted
+model of their own get none: one for all did not hold. Wavelets on camera noise have none either: on photos of other sets
+75 % of the errors lay within one standard error in place of 68 %, whatever was tried.
 
 References
 ----------
@@ -39,7 +39,7 @@ REACH = 8
 
 @cache
 def constants() -> dict[str, dict[str, list[float] | None]]:
-    """Return the fitted weights of each method, and of any other, for white and for camera noise; None: do not hold."""
+    """Return the fitted weights of each method, for white and for camera noise; None: do not hold."""
     found: dict[str, dict[str, list[float] | None]] = json.loads(
         files("restore").joinpath("uncertainty.json").read_text()
     )
@@ -49,13 +49,12 @@ def constants() -> dict[str, dict[str, list[float] | None]]:
 def operation(op: TileOp, method: str, noise: Noise) -> TileOp | None:
     """Return an operation that gives the standard error of what ``op`` gives; None where that cannot be had.
 
-    It costs four runs of ``op``. An operation that needs the whole picture holds a fitted answer, which cannot be
-    asked again.
+    It costs four runs of ``op``. It cannot be had for methods that no model was fitted to, nor for an operation that
+    needs the whole picture, which holds a fitted answer and cannot be asked again.
     """
     if op.seams is Seams.WHOLE or noise.sigma <= 0:
         return None
-    of_method = constants().get(method, constants()["any"])
-    fitted = of_method["camera" if noise.correlation > CORRELATED else "white"]
+    fitted = constants().get(method, {}).get("camera" if noise.correlation > CORRELATED else "white")
     if fitted is None:
         return None
     weights = torch.tensor(fitted)

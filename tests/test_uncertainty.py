@@ -35,7 +35,7 @@ def noisy(name: str, sigma: float, side: int = 192) -> tuple[np.ndarray, Image]:
     return clean, Image(degrade.gaussian(clean, np.random.default_rng(0), sigma=sigma))
 
 
-@pytest.mark.parametrize("method", ["denoise", "wavelet"])
+@pytest.mark.parametrize("method", ["denoise", "blind", "wavelet"])
 def test_intervals_hold_the_errors_they_promise(method: str) -> None:
     ratios = []
     for name in ("kodim01", "kodim07", "kodim13", "kodim23"):
@@ -73,11 +73,9 @@ def test_what_does_not_hold_is_not_given() -> None:
     assert uncertainty.operation(TileOp(blur), "denoise", camera) is not None
 
 
-def test_methods_nobody_has_fitted_get_the_general_model() -> None:
-    planes = torch.from_numpy(np.random.default_rng(0).random((3, 32, 32), np.float32))
-    op = uncertainty.operation(TileOp(blur, halo=2), "a method of tomorrow", LEVEL)
-    assert op is not None
-    assert torch.isfinite(op.run(planes)).all()
+def test_methods_nobody_has_fitted_give_none() -> None:
+    assert uncertainty.operation(TileOp(blur, halo=2), "denoise", LEVEL) is not None
+    assert uncertainty.operation(TileOp(blur, halo=2), "a method of tomorrow", LEVEL) is None
 
 
 def test_less_strength_keeps_more_of_the_noise() -> None:

@@ -71,6 +71,8 @@ def see(clean: Floats, picture: int, kind: str, method: str, rng: np.random.Gene
     op = MACHINE.load(Step(method=method), compute).restorer.prepare(
         Scene(planes, Domain.SRGB, Meta(), level, compute, np.random.default_rng(0))
     )
+    side = SIDE // op.multiple * op.multiple
+    planes, clean = planes[:, :side, :side], clean[:side, :side]
     with torch.inference_mode():
         terms, result = uncertainty.features(op, planes, level).numpy(), op.run(planes).numpy()
     errors = np.abs(result - clean.transpose(2, 0, 1))[:, 8:-8, 8:-8].ravel()
@@ -184,11 +186,10 @@ def main() -> None:
     torch.set_num_threads(1)
     names = [m.name for m in methods.registry().values() if m.keeps_level is not None and m.domain is Domain.SRGB]
     names = [name for name in names if not methods.get(name).fits_per_image and name in (args.method or names)]
+    names = [name for name in names if args.fit or name in uncertainty.constants()]
     if args.fit:
         pictures = held_out(args.shared)
         seen = {name: [s for seed, kinds in DRAWS for s in measured(pictures, kinds, name, seed)] for name in names}
-        if not args.method:
-            seen["any"] = [s for several in seen.values() for s in several]
         table = uncertainty.constants() | {
             name: {
                 kind: None if (name, kind) in NOT_HELD else fit([s for s in several if s.kind.startswith(kind)])
@@ -200,7 +201,7 @@ def main() -> None:
         uncertainty.constants.cache_clear()
     curves = {}
     for name in names:
-        weights = uncertainty.constants().get(name, uncertainty.constants()["any"])
+        weights = uncertainty.constants()[name]
         for folder, every in (("kodak", 1), ("cbsd68", 2)):
             clean = check_set(args.shared, folder, every * args.every)
             seen_there = [s for seed in CHECKS for s in measured(clean, CHECKED, name, seed)]
