@@ -5,8 +5,8 @@ the result, what was removed around a pixel and the noise level give the error b
 with known noise (``tests/benchmarks/uncertainty.py`` makes ``uncertainty.json``). It holds for noise like that of
 the fit: white, or as cameras leave it after development and JPEG, of 3 to 60 of 255; not for detail that no method
 could tell from noise, nor for blur, haze or JPEG blocks, which a denoiser keeps on purpose. Methods without a fitted
-model of their own get none: one for all did not hold. Wavelets on camera noise have none either: on photos of other sets
-75 % of the errors lay within one standard error in place of 68 %, whatever was tried.
+model of their own get none: one for all did not hold. Wavelets on camera noise have none either: on photos of other
+sets 75 % of the errors lay within one standard error in place of 68 %, whatever was tried.
 
 References
 ----------

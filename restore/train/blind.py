@@ -24,8 +24,8 @@ class Config:
     """What is learnt.
 
     ``sigmas`` are ranges of noise with their shares: mostly what photos have, a tail up to 255/255 for methods that
-    ask the network at any level. ``aliased_share`` of the crops have every second pixel left out, as correlated noise is
-    shown to the network. ``camera_share`` of the crops have the noise of cameras.
+    ask the network at any level. ``aliased_share`` of the crops have every second pixel left out, as correlated noise
+    is shown to the network. ``camera_share`` of the crops have the noise of cameras.
     """
 
     batch: int = 8
