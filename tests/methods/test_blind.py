@@ -85,7 +85,7 @@ def test_a_published_checkpoint_is_imported_and_used(method: str, tmp_path: Path
     path.write_bytes(weight_import.converted(tmp_path / "model0.pt", may_unpickle=True))
     picture = Image(photo(32, 32))
     settings = {"stride": "1"} if method == "blind" else {"steps": 1}
-    recipe = Recipe.make(steps=(Step(method=method, weights=str(path), settings=settings),))
+    recipe = Recipe.make(steps=(Step(method=method, weights=str(path), settings=settings),), precision="fp32")
     found = pipeline.run(picture, recipe, Runtime(device="cpu")).picture
     assert isinstance(found, Image)
     if method == "blind":
