@@ -62,7 +62,7 @@ class Feed(Iterator[Chunk]):
         self._size, self._capacity, self._least, self._device = size, held, least, device
         self._held: list[Tensor] = []
         self._filled = 0
-        self._is_over = threading.Event()
+        self._is_over, self._lock = threading.Event(), threading.Lock()
         source = _Source(draw, seeds)
         loader = DataLoader(
             source, batch_size=None, num_workers=workers, prefetch_factor=4, multiprocessing_context="fork"
@@ -80,8 +80,9 @@ class Feed(Iterator[Chunk]):
             if not self._held:
                 self._held = [p.new_empty(self._capacity, *p.shape[1:], device=self._device) for p in chunk]
             places = (torch.arange(at, at + count) % self._capacity).to(self._device)
-            for held, part in zip(self._held, chunk, strict=True):
-                held[places] = part.to(self._device)
+            with self._lock:
+                for held, part in zip(self._held, chunk, strict=True):
+                    held[places] = part.to(self._device)
             at = (at + count) % self._capacity
             self._filled = min(self._capacity, self._filled + count)
 
@@ -98,7 +99,8 @@ class Feed(Iterator[Chunk]):
         if not self._thread.is_alive():
             raise RuntimeError("a process that draws examples has failed; its error is above")
         chosen = torch.randint(self._filled, (self._size,), device=self._device)
-        return tuple(held[chosen] for held in self._held)
+        with self._lock:  # else parts of an example may be of its successor
+            return tuple(held[chosen] for held in self._held)
 
     def close(self) -> None:
         """End the processes."""
