@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,7 +11,6 @@ from math import prod
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch.nn import functional as F
 
 from restore import methods, weights
 from restore.errors import Cancelled, RecipeError, WeightsError
@@ -145,26 +143,14 @@ def _device(wanted: Device) -> torch.device:
 def fastest_dtype(device: str) -> torch.dtype:
     """Return the arithmetic in which convolutions run fastest here, of those that are accurate enough.
 
-    On a CPU this is measured once in some milliseconds: processors that have bfloat16 instructions differ by a
-    factor of five in what they gain or lose by them. bfloat16 must win clearly to be taken.
+    Of a CPU its instructions decide, not a measurement: all processes of a machine must choose the same, however
+    busy it is, and processors that only emulate bfloat16 lose a factor of five by it.
     """
     if device == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return torch.float32
-
-    def seconds(dtype: torch.dtype) -> float:
-        x = torch.ones(1, 64, 96, 96, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        kernel = torch.ones(64, 64, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        times = []
-        for _ in range(16):  # the best of many: a busy machine must not change what is chosen
-            start = time.perf_counter()
-            F.conv2d(x, kernel, padding=1)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    with torch.inference_mode():
-        return torch.bfloat16 if seconds(torch.bfloat16) < 0.7 * seconds(torch.float32) else torch.float32
+    is_quick = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    is_allowed = device == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if is_quick and is_allowed else torch.float32
 
 
 def tile_size(op: TileOp, wanted: int | str, size: tuple[int, int], device: torch.device) -> tuple[int, int] | None:

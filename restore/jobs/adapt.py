@@ -162,13 +162,13 @@ def _law(
     removal: Removal, noisy: list[Tensor], power: float | None, generator: torch.Generator, notes: list[str]
 ) -> Family:
     """Find the law of the noise that the pictures share, and say how well the network's start fits it."""
-    chosen = noisy[:: max(1, len(noisy) // 4)][:4]
+    chosen = noisy[:: max(1, len(noisy) // 8)][:8]
     found = [noise.estimate(Image(p.numpy().transpose(1, 2, 0))) for p in chosen]
     sigma = float(np.sqrt(np.mean([f.sigma**2 for f in found])))
     if np.mean([f.correlation for f in found]) > 0.15:
         notes.append("the noise is correlated between neighbours, as after JPEG: expect little of this fit")
     shortest = min(min(p.shape[1:]) for p in chosen) // 32 * 32
-    parts = [part[:, :shortest, :shortest] for p in chosen for part in sample(p)[:: len(chosen)]]
+    parts = [part[:, :shortest, :shortest] for p in chosen for part in sample(p)[:: -(-len(chosen) // 2)]]
     with torch.inference_mode():
         batch = torch.stack(parts)
         fits = [f for f in identify(removal, batch, sigma, generator) if power in (None, f.law.power)]

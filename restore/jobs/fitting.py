@@ -156,5 +156,5 @@ class Fit:
         else:
             first, second = self.halves
             error = first - removal(first, Family(self.law.power, self.law.dispersion / (1 - HELD))) - second
-            risk = float((error**2).mean()) - float(self.law.variance(self.exam).mean()) / HELD
+            risk = float((error**2).mean()) - float(self.law.variance_in(self.exam).mean()) / HELD
         return -10 * math.log10(max(risk, 1e-9))

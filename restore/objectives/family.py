@@ -62,6 +62,19 @@ class Family:
         """Return the variance of the noise where the picture without noise has the value ``signal``."""
         return torch.pow(signal.clamp_min(0), self.power) * self.dispersion
 
+    def variance_in(self, noisy: Tensor) -> Tensor:
+        """Return what has the noise's variance as its mean, of noisy values: exact for the powers 0, 1 and 2.
+
+        A noisy value's square is larger than the signal's by the variance itself.
+
+        >>> looks, seeded = Family(2, 0.25), torch.Generator().manual_seed(0)
+        >>> noisy = looks.draw(torch.full((100_000,), 2.0), seeded)
+        >>> round(float(looks.variance_in(noisy).mean()), 2)
+        1.0
+        """
+        excess = 1 + self.dispersion if self.power == 2 else 1.0
+        return torch.pow(noisy.clamp_min(0), self.power) * (self.dispersion / excess)
+
     def scaled(self, factor: float) -> Family:
         """Return the noise of the picture multiplied by ``factor``.
 

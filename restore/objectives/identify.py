@@ -44,6 +44,14 @@ class Fit:
     misfit: float
     gain: float
 
+    @property
+    def doubt(self) -> float:
+        """How badly the law fits: by the power, and by the gain, which is one where the law is right.
+
+        In much noise what is removed follows any power that a network is told, and the gain decides.
+        """
+        return self.misfit + abs(math.log(self.gain)) if self.gain > 0 else math.inf
+
 
 def start(noisy: Tensor, power: float) -> Family:
     """Return a first guess of the level: the median of finest wavelets over the power of what they lie on.
@@ -123,7 +131,7 @@ def identify(remove: Remove, noisy: Tensor, sigma: float, generator: torch.Gener
     """
     guesses = [Family(0, sigma**2), start(noisy, 1), start(noisy, 2)]
     fits = [refine(remove, noisy, law, generator) for law in guesses if law.dispersion > 0]
-    return sorted(fits, key=lambda fit: fit.misfit)
+    return sorted(fits, key=lambda fit: fit.doubt)
 
 
 def sample(planes: Tensor) -> Tensor:

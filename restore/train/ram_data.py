@@ -22,6 +22,9 @@ MARGIN = 16
 """Pixels around a region that are degraded too and cut off: blur and rain come from outside."""
 
 
+TURNS = (*KINDS, "camera", "noise", "noise", "motion blur")
+"""What patches show in turn: noise, white and as cameras make it, and motion blur need more examples than others."""
+
 LEAST_NOISE = 1 / 255
 """RMS from which a camera's noise is taken for noise."""
 
@@ -42,6 +45,15 @@ def spoilt(clean: Floats, kind: int, rng: np.random.Generator) -> Floats:
     return degrade.quantise(done)
 
 
+def varied(clean: Floats, rng: np.random.Generator) -> Floats:
+    """Return the picture brighter or darker and paler or greyer, in half of the draws: scenes are not always lively."""
+    if rng.random() < 0.5:
+        return clean
+    toned = clean ** np.float32(np.exp(rng.uniform(-0.5, 0.5)))
+    grey = toned.mean(-1, keepdims=True)
+    return np.asarray(grey + np.float32(rng.uniform(0, 1.1)) * (toned - grey), np.float32).clip(0, 1)
+
+
 def from_camera(photos: Photos, side: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Return a square with a camera's noise, which can be seen, and its clean target."""
     while True:
@@ -56,19 +68,19 @@ def from_camera(photos: Photos, side: int, rng: np.random.Generator) -> tuple[Fl
 def batches(photos: Photos, size: int, patch: int, rng: np.random.Generator) -> Iterator[Batch]:
     """Yield endless batches: degraded and clean ``(B, 3, P, P)``, kinds ``(B,)``, and the degraded region around them.
 
-    The region has twice the side: the whole picture, as far as the code is concerned. Kinds come equally often, but
-    for noise, which comes twice: white, and as cameras make it.
+    The region has twice the side: the whole picture, as far as the code is concerned. What they show goes by `TURNS`.
     """
     region, turn = 2 * patch, 0
     inner = np.s_[MARGIN : MARGIN + region, MARGIN : MARGIN + region]
     while True:
         degraded, clean, kinds, regions = [], [], [], []
         for _ in range(size):
-            kind = KINDS.index("noise") if turn == len(KINDS) else turn
-            if turn == len(KINDS):
+            name = TURNS[turn]
+            kind = KINDS.index("noise" if name == "camera" else name)
+            if name == "camera":
                 around, truth = from_camera(photos, region, rng)
             else:
-                whole = photos.crop(region + 2 * MARGIN, rng, of=2)
+                whole = varied(photos.crop(region + 2 * MARGIN, rng, of=2), rng)
                 around, truth = spoilt(whole, kind, rng)[inner], whole[inner]
             top, left = rng.integers(region - patch + 1, size=2)
             window = np.s_[top : top + patch, left : left + patch]
@@ -76,7 +88,7 @@ def batches(photos: Photos, size: int, patch: int, rng: np.random.Generator) -> 
             clean.append(truth[window])
             regions.append(around)
             kinds.append(kind)
-            turn = (turn + 1) % (len(KINDS) + 1)
+            turn = (turn + 1) % len(TURNS)
         x, y, seen = (torch.from_numpy(np.stack(p)).permute(0, 3, 1, 2) for p in (degraded, clean, regions))
         yield x, y, torch.tensor(kinds), seen
 

@@ -33,7 +33,7 @@ class Config:
 
     batch: int = 8
     patch: int = 96
-    tuned_batch: int = 4
+    tuned_batch: int = 8
     tuned_patch: int = 128
     widths: tuple[int, int, int] = (48, 96, 192)
     hidden_share: float = 0.5

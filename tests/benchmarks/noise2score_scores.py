@@ -1,4 +1,5 @@
-"""Scores of ``noise2score``: python tests/benchmarks/noise2score_scores.py ../shared known unknown grey real gap adapt.
+"""Scores of ``noise2score``: python tests/benchmarks/noise2score_scores.py ../shared known unknown grey real gap
+unseen beyond adapt.
 
 Noise is float, drawn with a fixed seed and neither clipped nor rounded; results are clipped to 0...1 and not rounded.
 ``--every N`` takes every Nth picture, ``--weights FILE`` other weights than the shipped ones.
@@ -34,6 +35,8 @@ CASES += [Family.of("poisson", z) for z in (0.01, 0.05)] + [Family.of("gamma", k
 KINDS = [Family.of("gaussian", s / 255) for s in (15, 25, 50)]
 KINDS += [Family.of("poisson", z) for z in (0.01, 0.02, 0.05)] + [Family.of("gamma", k) for k in (100, 50, 20)]
 UNSEEN = [Family.of("gaussian", 35 / 255), Family.of("gamma", 20), Family.of("poisson", 0.1)]
+BEYOND = [Family.of("gaussian", 80 / 255), Family.of("gamma", 4), Family.of("poisson", 0.25)]
+"""More noise than the shipped networks learnt."""
 
 
 def say(text: str) -> None:
@@ -141,20 +144,29 @@ def gap(photos: Path, steps: int, seeds: int) -> None:
     say(f"gap {np.mean(gaps):.3f} +- {np.std(gaps) / max(1, len(gaps) - 1) ** 0.5:.3f} dB")
 
 
-def adapted(shared: Path, args: argparse.Namespace) -> None:
-    """Row 8."""
-    out = Path(args.model)
-    runtime = Runtime(device="cpu")
-    greys = [pixels(p)[..., :3].mean(-1, keepdims=True) for p in sorted((shared / "test/cbsd68").glob("*.jpg"))[:20]]
-    for law in UNSEEN:
-        noisy = [drawn(clean, law, seed) for seed, clean in enumerate(greys)]
+def greys(shared: Path, laws: list[Family], args: argparse.Namespace) -> None:
+    """Row 8 (a): twenty grey pictures with noise of one law, of which every fourth is scored."""
+    out, runtime = Path(args.model), Runtime(device="cpu")
+    clean = [pixels(p)[..., :3].mean(-1, keepdims=True) for p in sorted((shared / "test/cbsd68").glob("*.jpg"))[:20]]
+    for law in laws:
+        noisy = [drawn(c, law, seed) for seed, c in enumerate(clean)]
         made = adapt([n[..., 0] for n in noisy], out, minutes=args.minutes, start=args.weights or "noise2score")
         scores = []
         for source in (args.weights, str(out)):
             found = [restored(n, source, runtime, kind=law.name, level=law.level)[0] for n in noisy[::4]]
-            scores.append(np.mean([psnr(f, c) for f, c in zip(found, greys[::4], strict=True)]))
+            scores.append([psnr(f, c) for f, c in zip(found, clean[::4], strict=True)])
+        gains = np.subtract(scores[1], scores[0])
+        error = np.std(gains, ddof=1) / len(gains) ** 0.5
         said = f"found {made.kind} {made.level:.4g}, SURE {made.before:.2f} -> {made.after:.2f}, helped {made.helped}"
-        say(f"20 grey, {name(law)}: {scores[0]:.2f} -> {scores[1]:.2f} dB; {said}; {made.curve[-1].steps} steps")
+        say(
+            f"20 grey, {name(law)}: {np.mean(scores[0]):.2f} -> {np.mean(scores[1]):.2f} dB, {gains.mean():+.2f} +- "
+            f"{error:.2f}; {said}; {made.curve[-1].steps} steps"
+        )
+
+
+def adapted(shared: Path, args: argparse.Namespace) -> None:
+    """Row 8 (b) and (c)."""
+    out, runtime = Path(args.model), Runtime(device="cpu")
     law = Family.of("gaussian", 25 / 255)
     clean = cv2.resize(
         pixels(sorted((shared / "test/photos").iterdir())[0]), (1000, 1000), interpolation=cv2.INTER_AREA
@@ -174,7 +186,7 @@ def adapted(shared: Path, args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shared", type=Path)
-    parser.add_argument("rows", nargs="+", choices=["known", "unknown", "grey", "real", "gap", "adapt"])
+    parser.add_argument("rows", nargs="+", choices=["known", "unknown", "grey", "real", "gap", "unseen", "beyond", "adapt"])
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--weights")
     parser.add_argument("--minutes", type=float, default=5)
@@ -196,6 +208,8 @@ def main() -> None:
             real(data / "test/realnoise", args)
         elif row == "gap":
             gap(data / "train_free", args.steps, args.seeds)
+        elif row in ("unseen", "beyond"):
+            greys(data, UNSEEN if row == "unseen" else BEYOND, args)
         else:
             adapted(data, args)
 
