@@ -186,7 +186,9 @@ def adapted(shared: Path, args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shared", type=Path)
-    parser.add_argument("rows", nargs="+", choices=["known", "unknown", "grey", "real", "gap", "unseen", "beyond", "adapt"])
+    parser.add_argument(
+        "rows", nargs="+", choices=["known", "unknown", "grey", "real", "gap", "unseen", "beyond", "adapt"]
+    )
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--weights")
     parser.add_argument("--minutes", type=float, default=5)
