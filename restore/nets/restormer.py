@@ -39,6 +39,20 @@ def by_rows(step: Callable[[Tensor], Tensor], x: Tensor, rows: int, halo: int = 
     return result
 
 
+def by_rows_(step: Callable[[Tensor], Tensor], x: Tensor, rows: int, halo: int) -> Tensor:
+    """Apply a step that keeps the shape like `by_rows`; in strips, and without gradients, in place of its input."""
+    height = x.shape[-2]
+    if torch.is_grad_enabled() or not 0 < rows < height:
+        return by_rows(step, x, rows, halo)
+    above = x[..., :0, :]
+    for top in range(0, height, rows):
+        bottom, first = min(top + rows, height), above.shape[-2]
+        piece = torch.cat([above, x[..., top : min(height, bottom + halo), :]], -2)
+        above = piece[..., : first + bottom - top, :][..., -halo:, :]  # what the next strip reads, before it changes
+        x[..., top:bottom, :] = step(piece)[..., first : first + bottom - top, :]
+    return x
+
+
 class ChannelNorm(nn.Module):
     """Layer normalisation over the channels of every pixel."""
 
@@ -121,14 +135,14 @@ class Block(nn.Module):
         self.ffn = GatedForward(width)
 
     def forward(self, x: Tensor, rows: int = 0) -> Tensor:
-        """Map ``(B, C, H, W)`` to the same shape, in strips of ``rows`` rows (0: at once)."""
+        """Map ``(B, C, H, W)`` to the same shape, in strips of ``rows`` rows (0: at once), which replace ``x``."""
         weights = self.attn.weights(self.norm1, x, rows)
-        x = by_rows(lambda part: part + self.attn.apply_to(self.norm1(part), weights), x, rows, halo=1)
-        return by_rows(lambda part: part + self.ffn(self.norm2(part)), x, rows, halo=1)
+        x = by_rows_(lambda part: part + self.attn.apply_to(self.norm1(part), weights), x, rows, halo=1)
+        return by_rows_(lambda part: part + self.ffn(self.norm2(part)), x, rows, halo=1)
 
 
 class Blocks(nn.Sequential):
-    """Blocks one after the other."""
+    """Blocks one after the other; in strips without gradients they work in place of what they are given."""
 
     def __init__(self, width: int, heads: int, count: int) -> None:
         super().__init__(*(Block(width, heads) for _ in range(count)))
