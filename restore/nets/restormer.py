@@ -48,8 +48,9 @@ def by_rows_(step: Callable[[Tensor], Tensor], x: Tensor, rows: int, halo: int) 
     for top in range(0, height, rows):
         bottom, first = min(top + rows, height), above.shape[-2]
         piece = torch.cat([above, x[..., top : min(height, bottom + halo), :]], -2)
-        above = piece[..., : first + bottom - top, :][..., -halo:, :]  # what the next strip reads, before it changes
-        x[..., top:bottom, :] = step(piece)[..., first : first + bottom - top, :]
+        end = first + bottom - top
+        above = piece[..., max(0, end - halo) : end, :].clone()  # what the next strip reads, before it changes
+        x[..., top:bottom, :] = step(piece)[..., first:end, :]
     return x
 
 
