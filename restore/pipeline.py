@@ -22,7 +22,7 @@ from restore.evidence import Finding, Promise
 from restore.method import Compute, Method, Role, Scene
 from restore.noise import Noise
 from restore.picture import Domain, Image, Picture, RawImage
-from restore.planes import planes_of, with_planes
+from restore.planes import is_finite, planes_of, with_planes
 from restore.raw.develop import develop
 from restore.recipe import AUTO, Recipe, Step
 from restore.result import Result, StepReport
@@ -219,10 +219,10 @@ class _Run:
             Its values are not finite.
         """
         made = self._make(step, planes, self.compute)
-        if not torch.isfinite(made.out).all() and self.compute.dtype is not torch.float32:
+        if not is_finite(made.out) and self.compute.dtype is not torch.float32:
             made = self._make(step, planes, replace(self.compute, dtype=torch.float32))
             made.scene.note("its values were not finite in arithmetic of 16 bits: done again in float32")
-        if not torch.isfinite(made.out).all():
+        if not is_finite(made.out):
             raise ResultError(
                 f"method {step.method!r} gave values that are not finite, in float32 too; "
                 "nothing was kept: try another method, or look whether its weights or the picture's values are sane"

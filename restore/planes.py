@@ -27,6 +27,15 @@ def planes_of(picture: Picture, domain: Domain | None) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(bayer.pack(picture.mosaic, picture.cfa)))
 
 
+def is_finite(planes: Tensor) -> bool:
+    """Return whether every value is finite; by the extremes, which are not where any value is not.
+
+    >>> [is_finite(torch.tensor([0.0, x, 1.0])) for x in (0.5, float("nan"), float("inf"), -float("inf"))]
+    [True, False, False, False]
+    """
+    return planes.numel() == 0 or bool(torch.isfinite(torch.stack(torch.aminmax(planes))).all())
+
+
 def with_planes(picture: Picture, planes: Tensor) -> Picture:
     """Return the picture with other pixels, everything else kept."""
     values = planes.numpy()
