@@ -65,10 +65,14 @@ def from_camera(photos: Photos, side: int, rng: np.random.Generator) -> tuple[Fl
             return pair.noisy[window], pair.clean[window]
 
 
-def batches(photos: Photos, size: int, patch: int, rng: np.random.Generator) -> Iterator[Batch]:
+def batches(
+    photos: Photos, size: int, patch: int, rng: np.random.Generator, *, is_varied: bool = False
+) -> Iterator[Batch]:
     """Yield endless batches: degraded and clean ``(B, 3, P, P)``, kinds ``(B,)``, and the degraded region around them.
 
     The region has twice the side: the whole picture, as far as the code is concerned. What they show goes by `TURNS`.
+    Varied scenes are for who must tell haze and darkness from pale and dark scenes; who takes them away must know how
+    scenes usually are.
     """
     region, turn = 2 * patch, 0
     inner = np.s_[MARGIN : MARGIN + region, MARGIN : MARGIN + region]
@@ -80,7 +84,8 @@ def batches(photos: Photos, size: int, patch: int, rng: np.random.Generator) -> 
             if name == "camera":
                 around, truth = from_camera(photos, region, rng)
             else:
-                whole = varied(photos.crop(region + 2 * MARGIN, rng, of=2), rng)
+                whole = photos.crop(region + 2 * MARGIN, rng, of=2)
+                whole = varied(whole, rng) if is_varied else whole
                 around, truth = spoilt(whole, kind, rng)[inner], whole[inner]
             top, left = rng.integers(region - patch + 1, size=2)
             window = np.s_[top : top + patch, left : left + patch]

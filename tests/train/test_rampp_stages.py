@@ -18,7 +18,7 @@ from restore.train import ram_data, rampp
 from restore.train.data import Photos
 from restore.train.loop import Progress
 from restore.train.mac import conductance, edge_energy, freeze
-from restore.train.ram_data import batches
+from restore.train.ram_data import TURNS, batches, varied
 from restore.train.ship import save, ship
 
 SMALL = (8, 8, 8)
@@ -187,17 +187,28 @@ def test_only_the_chosen_layers_learn() -> None:
     assert {name.partition(".")[0] for name in freeze(net, [], 1.0)} == {"net", "inject4", "inject8"}
 
 
-def test_every_kind_comes_equally_often_but_noise_twice_and_seeds_repeat(photos: Path) -> None:
-    first, again = (batches(Photos(photos), 9, 64, np.random.default_rng(3)) for _ in range(2))
+def test_kinds_come_in_turns_and_seeds_repeat(photos: Path) -> None:
+    size = len(TURNS)
+    first, again = (batches(Photos(photos), size, 64, np.random.default_rng(3)) for _ in range(2))
     for _ in range(2):
         (x, y, kinds, seen), (same, *_) = next(first), next(again)
-        assert kinds.tolist() == [*range(len(KINDS)), KINDS.index("noise")]
+        assert [KINDS[kind] for kind in kinds] == [name.replace("camera", "noise") for name in TURNS]
         assert torch.equal(x, same)
         assert torch.equal(x[0], y[0])  # clean
-        assert seen.shape == (9, 3, 128, 128)
+        assert seen.shape == (size, 3, 128, 128)
         windows = seen[0].unfold(1, 64, 1).unfold(2, 64, 1)  # (3, 65, 65, 64, 64)
         assert (windows == x[0][:, None, None]).all(-1).all(-1).all(0).any()  # the patch is a part of its region
-        assert all(not torch.equal(x[i], y[i]) for i in range(1, len(KINDS) + 1))
+        assert all(not torch.equal(x[i], y[i]) for i in range(1, size))
+
+
+def test_varied_scenes_are_paler_or_brighter_in_half_of_the_draws(photos: Path) -> None:
+    clean, rng = Photos(photos).crop(64, np.random.default_rng(0)), np.random.default_rng(1)
+    scenes = [varied(clean, rng) for _ in range(200)]
+    changed = [scene for scene in scenes if not np.array_equal(scene, clean)]
+    assert 70 < len(changed) < 130
+    assert all(scene.min() >= 0 and scene.max() <= 1 and scene.dtype == np.float32 for scene in scenes)
+    assert min(np.ptp(scene, -1).mean() for scene in changed) < 0.2 * np.ptp(clean, -1).mean()  # nearly grey
+    assert min(scene.mean() for scene in changed) < clean.mean() < max(scene.mean() for scene in changed)
 
 
 def test_masks_are_sought_where_errors_are_large_and_nothing_is_never_hidden() -> None:
