@@ -37,7 +37,7 @@ On photos held out nothing is lost by it, while clean pictures that looked a lit
 CLEAN = 0.5
 """Probability of "clean" from which ``protect`` leaves a picture alone."""
 
-WHOLE_BYTES, STRIP_BYTES, FEATURE_BYTES = 12_000, 2_200, 1_600
+WHOLE_BYTES, STRIP_BYTES, FEATURE_BYTES = 12_000, 1_800, 1_600
 """Working memory for a pixel of published networks in float32: at once, in strips, and DINOv2 with its features."""
 
 STRIP = 65_536
