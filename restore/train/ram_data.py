@@ -46,10 +46,13 @@ def spoilt(clean: Floats, kind: int, rng: np.random.Generator) -> Floats:
 
 
 def varied(clean: Floats, rng: np.random.Generator) -> Floats:
-    """Return the picture brighter or darker and paler or greyer, in half of the draws: scenes are not always lively."""
+    """Return the picture brighter and paler or greyer, in half of the draws: scenes are not always lively.
+
+    Not darker: what is dark shall be taken for low light.
+    """
     if rng.random() < 0.5:
         return clean
-    toned = clean ** np.float32(np.exp(rng.uniform(-0.5, 0.5)))
+    toned = clean ** np.float32(np.exp(rng.uniform(-0.5, 0)))
     grey = toned.mean(-1, keepdims=True)
     return np.asarray(grey + np.float32(rng.uniform(0, 1.1)) * (toned - grey), np.float32).clip(0, 1)
 
@@ -71,7 +74,7 @@ def batches(
     """Yield endless batches: degraded and clean ``(B, 3, P, P)``, kinds ``(B,)``, and the degraded region around them.
 
     The region has twice the side: the whole picture, as far as the code is concerned. What they show goes by `TURNS`.
-    Varied scenes are for who must tell haze and darkness from pale and dark scenes; who takes them away must know how
+    Varied scenes are for who must tell haze from pale scenes; who takes it away must know how
     scenes usually are.
     """
     region, turn = 2 * patch, 0

@@ -201,14 +201,14 @@ def test_kinds_come_in_turns_and_seeds_repeat(photos: Path) -> None:
         assert all(not torch.equal(x[i], y[i]) for i in range(1, size))
 
 
-def test_varied_scenes_are_paler_or_brighter_in_half_of_the_draws(photos: Path) -> None:
+def test_varied_scenes_are_paler_and_brighter_in_half_of_the_draws(photos: Path) -> None:
     clean, rng = Photos(photos).crop(64, np.random.default_rng(0)), np.random.default_rng(1)
     scenes = [varied(clean, rng) for _ in range(200)]
     changed = [scene for scene in scenes if not np.array_equal(scene, clean)]
     assert 70 < len(changed) < 130
     assert all(scene.min() >= 0 and scene.max() <= 1 and scene.dtype == np.float32 for scene in scenes)
     assert min(np.ptp(scene, -1).mean() for scene in changed) < 0.2 * np.ptp(clean, -1).mean()  # nearly grey
-    assert min(scene.mean() for scene in changed) < clean.mean() < max(scene.mean() for scene in changed)
+    assert clean.mean() - 0.01 < min(scene.mean() for scene in changed) < max(scene.mean() for scene in changed)
 
 
 def test_masks_are_sought_where_errors_are_large_and_nothing_is_never_hidden() -> None:
