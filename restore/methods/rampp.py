@@ -37,6 +37,9 @@ On photos held out nothing is lost by it, while clean pictures that looked a lit
 CLEAN = 0.5
 """Probability of "clean" from which ``protect`` leaves a picture alone."""
 
+HARDLY_CLEAN = 0.05
+"""Probability of "clean" below which something is surely wrong, though it may not be sure what: two things at once."""
+
 WHOLE_BYTES, STRIP_BYTES, FEATURE_BYTES = 12_000, 1_800, 1_600
 """Working memory for a pixel of published networks in float32: at once, in strips, and DINOv2 with its features."""
 
@@ -77,11 +80,10 @@ class Ours:
         says = in_words(shares)
         if shares["clean"] >= CLEAN:
             says = f"looks clean ({shares['clean']:.0%})"
-        surest = max(share for kind, share in shares.items() if kind != "clean")
-        if self.settings.protect and (shares["clean"] >= CLEAN or surest < SURE):
-            doubt = "" if shares["clean"] >= CLEAN or surest < LEAST_SHARE else ", none of it surely"
+        if self.settings.protect and not is_spoilt(shares):
+            doubt = ", none of it surely" if says.startswith("believed") else ""
             scene.note(f"{says}{doubt}: left unchanged; turn protect off to restore it")
-            return TileOp(_same)
+            return TileOp(lambda tile: tile)
         scene.note(says)
         is_grey = scene.planes.shape[0] == 1
 
@@ -90,8 +92,8 @@ class Ours:
             restored: Tensor = self.net(colour, code)[0].float()
             return restored.mean(0, keepdim=True) if is_grey else restored
 
-        bytes_per_pixel = 80 * self.compute.dtype.itemsize
-        return TileOp(run, halo=self.net.radius, multiple=self.net.multiple, bytes_per_pixel=bytes_per_pixel)
+        size = 80 * self.compute.dtype.itemsize
+        return TileOp(run, halo=self.net.radius, multiple=self.net.multiple, bytes_per_pixel=size)
 
     def _seen(self, planes: Tensor) -> tuple[dict[str, float], Tensor]:
         """Return the probability of each kind, from the mean answer for all parts, and the code of the picture."""
@@ -100,6 +102,16 @@ class Ours:
             shares = self.net.recogniser(parts(planes).expand(-1, 3, -1, -1).to(*to)).mean(0, keepdim=True).softmax(1)
             code = self.net.code(shares, statistics(planes.expand(3, -1, -1)[None].to(*to)))
         return dict(zip(KINDS, shares[0].float().tolist(), strict=True)), code
+
+
+def is_spoilt(shares: dict[str, float]) -> bool:
+    """Whether a picture is surely not clean: one thing is likely wrong with it, or hardly nothing is.
+
+    >>> is_spoilt({"clean": 0.3, "haze": 0.4, "rain": 0.3}), is_spoilt({"clean": 0.02, "haze": 0.45, "rain": 0.48})
+    (False, True)
+    """
+    surest = max(share for kind, share in shares.items() if kind != "clean")
+    return shares["clean"] < CLEAN and (surest >= SURE or shares["clean"] < HARDLY_CLEAN)
 
 
 def parts(planes: Tensor) -> Tensor:
@@ -239,10 +251,6 @@ def counted(total: float, progress: Callable[[float], None]) -> Callable[[float]
     return heard
 
 
-def _same(tile: Tensor) -> Tensor:
-    return tile
-
-
 def load(settings: RamppSettings, state: State | None, compute: Compute) -> Restorer:
     """Build the network that the state dict describes, ours or a published one; without one, a tiny seeded one."""
     kind = None if state is None else kind_of(state)
@@ -257,9 +265,7 @@ def load(settings: RamppSettings, state: State | None, compute: Compute) -> Rest
 def _check(kind: Kind, settings: RamppSettings) -> None:
     """Refuse published files that restore nothing, or nothing well."""
     if kind is Kind.MASKER:
-        raise WeightsError(
-            f"this is the {kind} of the pretraining, which restores nothing; give RestormerRFR's weights"
-        )
+        raise WeightsError(f"this is the {kind} of the pretraining, which restores nothing; give RestormerRFR's")
     if kind is Kind.PRETRAINED and not settings.pretrained:
         raise WeightsError(
             f"these are weights of {kind}: masked pretraining teaches to fill in hidden pixels, and whole pictures are "
