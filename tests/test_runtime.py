@@ -58,3 +58,13 @@ def test_shape_of_tiles() -> None:
     assert height % 8 == 0 or height == 4000
     assert width % 8 == 0 or width == 6000
     assert (height + 200) * (width + 200) <= 5_000_000 + 200 * 8000
+
+
+@pytest.mark.parametrize(("has_instructions", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_instructions_decide_the_arithmetic(monkeypatch, has_instructions: bool, expected: torch.dtype) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_instructions)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        expected = torch.float32
+    assert runtime.fastest_dtype.__wrapped__("cpu") is expected
+    assert runtime.fastest_dtype.__wrapped__("mps") is torch.float32

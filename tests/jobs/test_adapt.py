@@ -14,8 +14,9 @@ from restore import weights
 from restore.cli import app
 from restore.errors import ArrayError, RecipeError, WeightsError
 from restore.jobs.adapt import adapt
-from restore.jobs.fitting import Moment
+from restore.jobs.fitting import Fit, Moment
 from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.objectives.family import Family
 from restore.picture import Floats
 from restore.pipeline import run
 from restore.recipe import Recipe, Step
@@ -150,3 +151,14 @@ def test_what_cannot_be_used_is_said(start: str, tmp_path: Path) -> None:
     with pytest.raises(WeightsError):
         adapt([noisy(0)], out, start="nothing")
     assert not out.exists()
+
+
+@pytest.mark.parametrize("law", [Family.of("gaussian", 0.1), Family.of("poisson", 0.05), Family.of("gamma", 4)])
+def test_the_estimate_of_the_error_is_the_error(law: Family) -> None:
+    """Of a network that removes nothing it is known: the noise itself, of the half that is shown where it is split."""
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.linspace(0.2, 1, 256).expand(4, 1, 256, 256)
+    exam = law.draw(clean, generator)
+    fit = Fit(UnshuffleUNet(1, 3, (4, 4, 4), (1,) * 5), law, "gr2r", [exam[0]], exam, generator)
+    seen = exam if law.power == 0 else fit.halves[0]
+    assert fit.look() == pytest.approx(-10 * float((seen - clean).square().mean().log10()), abs=0.2)

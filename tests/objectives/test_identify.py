@@ -117,3 +117,11 @@ def test_the_network_is_homogeneous_in_the_unit_of_the_picture() -> None:
         with torch.no_grad():
             one, large = Removal(net)(picture, law), Removal(net)(1024 * picture, law.scaled(1024))
         torch.testing.assert_close(large, 1024 * one)
+
+
+def test_in_much_noise_the_gain_decides() -> None:
+    told = identify.Fit(Family.of("gaussian", 0.14), misfit=0.0, gain=1.1)
+    followed = identify.Fit(Family.of("poisson", 0.025), misfit=0.0, gain=1.41)
+    assert told.doubt < followed.doubt
+    assert identify.Fit(told.law, misfit=0.3, gain=1.0).doubt == pytest.approx(0.3)
+    assert identify.Fit(told.law, misfit=0.0, gain=-0.2).doubt == float("inf")
