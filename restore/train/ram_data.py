@@ -74,8 +74,7 @@ def batches(
     """Yield endless batches: degraded and clean ``(B, 3, P, P)``, kinds ``(B,)``, and the degraded region around them.
 
     The region has twice the side: the whole picture, as far as the code is concerned. What they show goes by `TURNS`.
-    Varied scenes are for who must tell haze from pale scenes; who takes it away must know how
-    scenes usually are.
+    Varied scenes are for who must tell haze from pale scenes; who takes it away must know how scenes usually are.
     """
     region, turn = 2 * patch, 0
     inner = np.s_[MARGIN : MARGIN + region, MARGIN : MARGIN + region]
