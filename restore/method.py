@@ -78,10 +78,17 @@ class Offer:
 
 @dataclass(frozen=True, eq=False)
 class Compute:
-    """Where and how finely networks compute: tiles arrive as float32 on ``device``."""
+    """Where and how finely networks compute: tiles arrive as float32 on ``device``.
+
+    Parameters
+    ----------
+    is_int8
+        Networks that were taught to stand it compute in 8-bit integers what they can, and the rest in ``dtype``.
+    """
 
     device: torch.device
     dtype: torch.dtype
+    is_int8: bool = False
 
 
 @dataclass(frozen=True, eq=False)

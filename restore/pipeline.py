@@ -26,7 +26,7 @@ from restore.planes import is_finite, planes_of, with_planes
 from restore.raw.develop import develop
 from restore.recipe import AUTO, Recipe, Step
 from restore.result import Result, StepReport
-from restore.runtime import DTYPES, Loaded, Runtime, tile_size
+from restore.runtime import Loaded, Runtime, precision_of, tile_size
 from restore.tiling import Seams, TileOp
 
 __all__ = ["Result", "StepReport", "run"]
@@ -102,7 +102,7 @@ class _Run:
     ) -> None:
         self.picture, self.recipe, self.runtime, self.compute = picture, recipe, runtime, compute
         self.with_uncertainty = with_uncertainty
-        self.rng = np.random.default_rng(recipe.seed)
+        self.rng, self._is_int8 = np.random.default_rng(recipe.seed), False
         self.reports: list[StepReport] = []
         self.uncertainty: Image | None = None
         self._level: tuple[Picture, Noise] | None = None
@@ -185,10 +185,10 @@ class _Run:
         if self.with_uncertainty:
             self._deviate(method, step, planes, made)
         self.picture = with_planes(self.picture, out)
+        self._is_int8 |= made.op.is_int8
         found = self._evidence(method, step, planes, out, made.scene.noise)
-        seconds = time.perf_counter() - start
-        loaded, scene = made.loaded, made.scene
-        facts = (made.op.seams, made.tile, loaded.sha256, seconds, scene.report, found)
+        seconds, scene = time.perf_counter() - start, made.scene
+        facts = (made.op.seams, made.tile, made.loaded.sha256, seconds, scene.report, found)
         self.reports.append(StepReport(step, scene.noise, *facts))
 
     def _deviate(self, method: Method, step: Step, planes: Tensor, made: _Made) -> None:
@@ -220,7 +220,7 @@ class _Run:
         """
         made = self._make(step, planes, self.compute)
         if not is_finite(made.out) and self.compute.dtype is not torch.float32:
-            made = self._make(step, planes, replace(self.compute, dtype=torch.float32))
+            made = self._make(step, planes, replace(self.compute, dtype=torch.float32, is_int8=False))
             made.scene.note("its values were not finite in arithmetic of 16 bits: done again in float32")
         if not is_finite(made.out):
             raise ResultError(
@@ -267,7 +267,7 @@ class _Run:
         return self.recipe.model_copy(
             update={
                 "steps": tuple(r.step for r in self.reports),
-                "precision": next(name for name, dtype in DTYPES.items() if dtype is self.compute.dtype),
+                "precision": precision_of(self.compute, self._is_int8),
                 "tile": tiles.pop() if len(tiles) == 1 else self.recipe.tile,
             }
         )

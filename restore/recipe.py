@@ -101,7 +101,7 @@ class Recipe(_Frozen):
     tile
         Side of tiles; ``"auto"`` or ``"off"``.
     precision
-        Arithmetic of networks.
+        Arithmetic of networks; ``"int8"`` is that of the networks that stand it, where there is a CPU.
     seed
         Of every random choice.
     """
@@ -110,7 +110,7 @@ class Recipe(_Frozen):
     develop: Develop | None = Develop()
     noise: float | None = Field(None, ge=0, le=1)
     tile: int | Literal["auto", "off"] = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     seed: int = Field(0, ge=0)
 
     @field_validator("tile")

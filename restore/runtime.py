@@ -16,6 +16,7 @@ from restore import methods, weights
 from restore.errors import Cancelled, RecipeError, WeightsError
 from restore.memory import free_memory
 from restore.method import Compute, Restorer
+from restore.nets import int8
 from restore.tiling import Seams, TileOp
 
 if TYPE_CHECKING:
@@ -74,8 +75,9 @@ class Runtime:
             The device is not there, or cannot compute in that precision.
         """
         device = _device(self.device)
-        if precision == "auto":
-            return Compute(device, fastest_dtype(device.type))
+        if precision in ("auto", "int8"):
+            is_int8 = device.type == "cpu" and (precision == "int8" or int8.is_exact())
+            return Compute(device, fastest_dtype(device.type), is_int8)
         dtype = DTYPES[precision]
         if device.type == "cpu" and dtype is torch.float16:
             raise RecipeError("fp16 is slow and inaccurate on a CPU; use --precision bf16, fp32 or auto")
@@ -128,6 +130,11 @@ class Runtime:
         if self.cancelled.is_set():
             raise Cancelled("stopped on request")
         self.progress(Tick(step, share))
+
+
+def precision_of(compute: Compute, is_int8: bool) -> str:
+    """Return the name that arithmetic has in recipes, given whether 8-bit integers took part."""
+    return "int8" if is_int8 else next(name for name, dtype in DTYPES.items() if dtype is compute.dtype)
 
 
 def _device(wanted: Device) -> torch.device:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ResultError
+from restore.memory import pages_kept
 
 OnTile = Callable[[int, int], None]
 """Called after each tile with the number done and the total; raise in it to stop."""
@@ -53,6 +54,8 @@ class TileOp:
         Working memory of ``run`` for each pixel of the tile, for planning.
     deviation
         Like ``run``, but gives the standard error of each value, where the method knows it.
+    is_int8
+        It computes in 8-bit integers.
     """
 
     run: Callable[[Tensor], Tensor]
@@ -62,6 +65,7 @@ class TileOp:
     tile: int | None = None
     bytes_per_pixel: int = 64
     deviation: Callable[[Tensor], Tensor] | None = None
+    is_int8: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ def plan(planes: Tensor, *, tile: Size, halo: int, multiple: int) -> list[tuple[
     return [(row, column) for row in rows for column in columns]
 
 
+@pages_kept()
 def apply(
     op: TileOp, planes: Tensor, *, tile: Size = None, device: str = "cpu", on_tile: OnTile | None = None
 ) -> Tensor:

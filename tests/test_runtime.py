@@ -1,11 +1,18 @@
 """The machine side: devices, precision, tiles by memory, stopping."""
 
+import platform
+import resource
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
-from restore import runtime
+from restore import pipeline, runtime
 from restore.errors import Cancelled, RecipeError
-from restore.recipe import Step
+from restore.memory import pages_kept
+from restore.picture import Image
+from restore.recipe import Recipe, Step
 from restore.runtime import Runtime, fewest_pixels, tile_size
 from restore.tiling import Seams, TileOp
 
@@ -68,3 +75,43 @@ def test_instructions_decide_the_arithmetic(monkeypatch, has_instructions: bool,
         expected = torch.float32
     assert runtime.fastest_dtype.__wrapped__("cpu") is expected
     assert runtime.fastest_dtype.__wrapped__("mps") is torch.float32
+
+
+@pytest.mark.parametrize("is_exact", [True, False])
+def test_integers_where_the_processor_has_them(monkeypatch: pytest.MonkeyPatch, is_exact: bool) -> None:
+    monkeypatch.setattr(runtime.int8, "is_exact", lambda: is_exact)
+    machine = Runtime(device="cpu")
+    assert machine.compute("auto").is_int8 is is_exact
+    assert machine.compute("int8").is_int8, "asked for, it is computed by rounding floats"
+    assert not machine.compute("bf16").is_int8
+    assert machine.compute("int8").dtype is runtime.fastest_dtype("cpu")
+
+
+def test_recipe_says_integers_only_where_they_were_used() -> None:
+    pixels = np.random.default_rng(0).random((40, 48, 3), np.float32)
+    plain = pipeline.run(Image(pixels), Recipe(steps=(Step(method="wavelet"),), precision="int8"), Runtime("cpu"))
+    assert plain.recipe.precision in ("fp32", "bf16")
+    compute = Runtime("cpu").compute("int8")
+    assert runtime.precision_of(compute, is_int8=True) == "int8"
+
+
+def test_memory_is_used_again_within_a_block_and_given_back_after_it() -> None:
+    def rounds() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(8):
+            torch.ones(24 << 20, dtype=torch.uint8).add_(1)
+            torch.ones(48 << 20, dtype=torch.uint8).add_(1)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    def held() -> int:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("another allocator")
+    fresh, before = rounds(), held()
+    with pages_kept():
+        rounds()
+        kept = rounds()
+    assert kept < fresh / 5
+    assert held() < before + (40 << 20)
+    assert rounds() > fresh / 2, "as it was before"

@@ -33,7 +33,9 @@ WeightFiles = Annotated[
 ]
 Strength = Annotated[float | None, typer.Option(min=0, max=1, help="How much of the change is kept (default: 1).")]
 DeviceName = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where networks compute.")]
-Precision = Annotated[Literal["auto", "fp32", "bf16", "fp16"] | None, typer.Option(help="Arithmetic (default: auto).")]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16", "int8"] | None, typer.Option(help="Arithmetic (default: auto).")
+]
 Tile = Annotated[str | None, typer.Option(metavar="auto|N|off", help="Side of tiles (default: auto).")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Of every random choice (default: 0).")]
 MaxMegapixels = Annotated[

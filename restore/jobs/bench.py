@@ -24,7 +24,7 @@ from restore.jobs import lines
 from restore.method import Role
 from restore.picture import Floats, Image
 from restore.recipe import AUTO, Recipe
-from restore.runtime import DTYPES, Runtime
+from restore.runtime import Runtime
 
 SIGMA = 25 / 255
 """Noise of the picture that is restored."""
@@ -133,7 +133,6 @@ def _brightness(recipe: Recipe) -> float:
 def measure(recipe: Recipe, runtime: Runtime, megapixels: float, runs: int = 3) -> Measured:
     """Measure a recipe on a picture of a size."""
     noisy, compute = picture(megapixels, brightness=_brightness(recipe)), runtime.compute(recipe.precision)
-    precision = next(name for name, dtype in DTYPES.items() if dtype is compute.dtype)
     done: list[pipeline.Result] = []
 
     def go() -> None:
@@ -151,19 +150,19 @@ def measure(recipe: Recipe, runtime: Runtime, megapixels: float, runs: int = 3) 
         timing=timing,
         rate=pixels / 1e6 / timing.seconds,
         device=_device_name(compute.device),
-        precision=precision,
+        precision=result.recipe.precision,
         threads=torch.get_num_threads(),
         tile=result.reports[0].tile if result.reports else None,
         peak_bytes=peak.bytes,
         multiply_adds=per_pixel,
         gflops=None if per_pixel is None else 2e-9 * per_pixel * pixels / timing.seconds,
-        ceiling_gflops=ceiling(compute.device, compute.dtype),
+        ceiling_gflops=ceiling(compute.device, torch.int8 if result.recipe.precision == "int8" else compute.dtype),
     )
 
 
 def multiply_adds(recipe: Recipe, runtime: Runtime) -> float | None:
     """Count multiply-adds per pixel on a picture small enough to be one tile."""
-    runtime.compute(recipe.precision)  # measures convolutions of its own
+    recipe = recipe.model_copy(update={"precision": "fp32"})  # nobody counts those of integers
     small = picture(0.393216, brightness=_brightness(recipe))  # 512 x 768
     with FlopCounterMode(display=False) as counter:
         pipeline.run(small, recipe, runtime)
@@ -177,7 +176,7 @@ def ceiling(device: torch.device, dtype: torch.dtype) -> float:
     left = torch.ones(side, side, device=device, dtype=dtype)
 
     def product() -> float:
-        return float((left @ left)[0, 0])
+        return float((torch._int_mm(left, left) if dtype is torch.int8 else left @ left)[0, 0])
 
     product()
     return 2e-9 * side**3 / min(timed(product, 5).seconds for _ in range(2))

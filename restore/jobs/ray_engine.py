@@ -21,7 +21,7 @@ from restore.jobs.plan import Work
 from restore.jobs.report import Moved, OnEvent, Options
 from restore.jobs.worker import Facts, Piece, Worker
 from restore.recipe import Recipe
-from restore.runtime import DTYPES, Device, Runtime
+from restore.runtime import Device, Runtime, precision_of
 
 TRIES = 3
 """How often a file is begun before it counts as the reason why workers are lost."""
@@ -92,10 +92,10 @@ class _Actor:
     def precision(self) -> str | _Failure:
         """Return the arithmetic that suits this machine."""
         try:
-            dtype = self._runtime.compute("auto").dtype
+            compute = self._runtime.compute("auto")
         except RestoreError as error:
             return _Failure(error, traceback.format_exc())
-        return next(name for name, known in DTYPES.items() if known is dtype)
+        return precision_of(compute, compute.is_int8)
 
     def restore(self, work: Work, recipe: Recipe) -> tuple[Facts, Path] | _Failure:
         """Read a file and run the recipe; return what is known of the input, and where its result is to go."""

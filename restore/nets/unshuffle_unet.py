@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Self
 
 import torch
@@ -13,14 +13,17 @@ from restore.errors import WeightsError
 
 Injection = Callable[[int, Tensor], Tensor]
 
+INT8 = "int8"
+"""Key that marks the state dict of a network whose features fit 8 bits (:mod:`restore.nets.int8`)."""
+
 
 class ResidualBlock(nn.Module):
-    """``x + conv(relu(conv(x)))``, without biases."""
+    """``x + conv(relu(conv(x)))``, without biases; ``inner`` channels lie between the two."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, inner: int | None = None) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(width, inner or width, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(inner or width, width, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to the same shape."""
@@ -29,8 +32,7 @@ class ResidualBlock(nn.Module):
         return change
 
 
-def _stage(width: int, blocks: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
+STAGES = ("enc1", "enc2", "middle", "dec2", "dec1")
 
 
 def _radius(blocks: tuple[int, ...]) -> int:
@@ -60,6 +62,10 @@ class UnshuffleUNet(nn.Module):
         Channels at 1/2, 1/4 and 1/8 of the resolution.
     blocks
         Residual blocks: encoder 1/2, encoder 1/4, middle, decoder 1/4, decoder 1/2.
+    inner
+        Channels between the convolutions of a block, by its name (``"enc1.0"``); else as many as around them.
+    block
+        Kind of residual block.
 
     References
     ----------
@@ -75,21 +81,29 @@ class UnshuffleUNet(nn.Module):
         conditions: int = 2,
         widths: tuple[int, int, int] = (48, 96, 192),
         blocks: tuple[int, int, int, int, int] = (2, 2, 3, 2, 1),
+        inner: Mapping[str, int] | None = None,
+        block: type[ResidualBlock] = ResidualBlock,
     ) -> None:
         super().__init__()
         w1, w2, w3 = widths
+        told = inner or {}
+
+        def stage(name: str, width: int) -> nn.Sequential:
+            count = blocks[STAGES.index(name)]
+            return nn.Sequential(*(block(width, told.get(f"{name}.{i}")) for i in range(count)))
+
         self.radius = _radius(blocks)
         self.channels, self.conditions = channels, conditions
         self.head = nn.Conv2d(4 * channels + conditions, w1, 3, padding=1, bias=False)
-        self.enc1 = _stage(w1, blocks[0])
+        self.enc1 = stage("enc1", w1)
         self.down1 = nn.Conv2d(w1, w2, 2, stride=2, bias=False)
-        self.enc2 = _stage(w2, blocks[1])
+        self.enc2 = stage("enc2", w2)
         self.down2 = nn.Conv2d(w2, w3, 2, stride=2, bias=False)
-        self.middle = _stage(w3, blocks[2])
+        self.middle = stage("middle", w3)
         self.up2 = nn.ConvTranspose2d(w3, w2, 2, stride=2, bias=False)
-        self.dec2 = _stage(w2, blocks[3])
+        self.dec2 = stage("dec2", w2)
         self.up1 = nn.ConvTranspose2d(w2, w1, 2, stride=2, bias=False)
-        self.dec1 = _stage(w1, blocks[4])
+        self.dec1 = stage("dec1", w1)
         self.tail = nn.Conv2d(w1, 4 * channels, 3, padding=1, bias=False)
         self._initialise()
 
@@ -103,9 +117,14 @@ class UnshuffleUNet(nn.Module):
                 nn.init.zeros_(module.conv2.weight)  # each block starts as the identity
         nn.init.zeros_(self.tail.weight)
 
+    def blocks(self) -> Iterator[tuple[str, ResidualBlock]]:
+        """Yield the residual blocks and their names."""
+        for stage in STAGES:
+            yield from ((f"{stage}.{i}", block) for i, block in enumerate(getattr(self, stage)))
+
     @classmethod
-    def from_state(cls, state: Mapping[str, Tensor]) -> Self:
-        """Build the network whose sizes the state dict tells, and load it.
+    def from_state(cls, state: Mapping[str, Tensor], block: type[ResidualBlock] = ResidualBlock) -> Self:
+        """Build the network whose sizes the state dict tells, and load it; a key ``int8`` is a mark and left out.
 
         Raises
         ------
@@ -116,11 +135,12 @@ class UnshuffleUNet(nn.Module):
             widths = tuple(state[key].shape[0] for key in ("head.weight", "down1.weight", "down2.weight"))
             channels = state["tail.weight"].shape[0] // 4
             conditions = state["head.weight"].shape[1] - 4 * channels
-            stages = ("enc1", "enc2", "middle", "dec2", "dec1")
-            blocks = tuple(sum(key.startswith(f"{stage}.") for key in state) // 2 for stage in stages)
+            blocks = tuple(sum(key.startswith(f"{stage}.") for key in state) // 2 for stage in STAGES)
+            inner = {k.removesuffix(".conv1.weight"): len(v) for k, v in state.items() if k.endswith(".conv1.weight")}
             with torch.device("meta"):  # shapes are compared before anything of their size is allocated
-                net = cls(channels, conditions, widths, blocks)  # type: ignore[arg-type]
-            net.load_state_dict({name: value.clone() for name, value in state.items()}, assign=True)
+                net = cls(channels, conditions, widths, blocks, inner, block)  # type: ignore[arg-type]
+            kept = {name: value.clone() for name, value in state.items() if name != INT8}
+            net.load_state_dict(kept, assign=True)
         except (LookupError, RuntimeError, ValueError) as error:
             raise WeightsError(f"these weights are not of the {cls.__name__} architecture: {error}") from error
         return net

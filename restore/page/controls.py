@@ -28,6 +28,7 @@ _AUTO_SAYS = "Looks at the picture, measures its noise and light, and takes what
 _PRESET = "preset:"
 _PRESET_SAYS = "A recipe that comes with the package."
 _DEPTHS = [(SAME, 0), ("8 bit", 8), ("16 bit", 16), ("32 bit float", 32)]
+_PRECISIONS = ["auto", "fp32", "bf16", "fp16", "int8"]
 _TILES = ["auto", "off", "256", "512", "1024", "2048"]
 
 
@@ -133,7 +134,9 @@ def _recipe_controls() -> dict[str, Any]:
         seed = gr.Number(0, label="Seed", info="Of random choices", minimum=0, precision=0, min_width=140)
     with gr.Row():
         device = gr.Dropdown(list(get_args(Device)), value="auto", label="Device", min_width=140)
-        precision = gr.Dropdown(["auto", "fp32", "bf16", "fp16"], value="auto", label="Precision", min_width=140)
+        precision = gr.Dropdown(
+            ["auto", "fp32", "bf16", "fp16", "int8"], value="auto", label="Precision", min_width=140
+        )
     with gr.Row():
         tile = gr.Dropdown(_TILES, value="auto", label="Side of tiles", allow_custom_value=True, min_width=140)
         depth = gr.Dropdown(_DEPTHS, value=0, label="Depth", min_width=140)

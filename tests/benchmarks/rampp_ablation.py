@@ -36,13 +36,21 @@ RATE = 3e-3
 OPTIONS = ["--widths", *map(str, WIDTHS), "--patch", "64", "--batch", "8", "--rate", str(RATE)]
 PRETRAINED, TUNED, CONTENT, DELETED = 300, 700, 150, 300
 RECOGNISER, TAUGHT = ["--recogniser-steps", "2000", "--loss", "l1"], "recogniser.pt"
-RECIPES: dict[str, list[str]] = {
-    "scratch": ["--scratch", "--no-features", "--steps", str(PRETRAINED + TUNED)],
-    "masked": ["--no-features", "--steps", str(TUNED)],
-    "masked, MAC 30 %": ["--no-features", "--ratio", "0.3", "--steps", str(TUNED)],
-    "masked, features": ["--content-steps", str(CONTENT), "--steps", str(TUNED - CONTENT)],
-    "masked, MAC 30 %, features": ["--ratio", "0.3", "--content-steps", str(CONTENT), "--steps", str(TUNED - CONTENT)],
-}
+
+
+def recipes(scale: int) -> dict[str, list[str]]:
+    """Return the options of each recipe; "scratch, tuned only" does without the steps of pretraining."""
+    tuned, content = ["--steps", str(TUNED * scale)], ["--content-steps", str(CONTENT * scale)]
+    rest = [*content, "--steps", str((TUNED - CONTENT) * scale)]
+    return {
+        "scratch": ["--scratch", "--no-features", "--steps", str((PRETRAINED + TUNED) * scale)],
+        "scratch, tuned only": ["--scratch", "--no-features", *tuned],
+        "masked": ["--no-features", *tuned],
+        "masked, MAC 30 %": ["--no-features", "--ratio", "0.3", *tuned],
+        "masked, features": rest,
+        "masked, MAC 30 %, features": ["--ratio", "0.3", *rest],
+    }
+
 
 Cases = list[tuple[str, np.ndarray, np.ndarray]]
 
@@ -75,14 +83,14 @@ def kept(path: Path, make: Callable[[], dict[str, float]]) -> dict[str, float]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def trained(photos: str, run: Path, seed: int, name: str, options: list[str], held: Cases) -> dict[str, float]:
+def trained(photos: str, run: Path, seed: int, scale: int, name: str, held: Cases) -> dict[str, float]:
     common = [photos, *OPTIONS, "--run", str(run), "--seed", str(seed)]
     if not (run / "stage1.pt").exists():
-        rampp.main([*common, "--stage", "pretrain", "--steps", str(PRETRAINED)])
+        rampp.main([*common, "--stage", "pretrain", "--steps", str(PRETRAINED * scale)])
         rampp.main([*common, "--stage", "mac"])
     if (run / TAUGHT).exists():
         shutil.copy(run / TAUGHT, run / f"{name} recogniser.pt")
-    rampp.main([*common, "--stage", "finetune", "--name", name, *RECOGNISER, *options])
+    rampp.main([*common, "--stage", "finetune", "--name", name, *RECOGNISER, *recipes(scale)[name]])
     shutil.copy(run / f"{name} recogniser.pt", run / TAUGHT)
     state = torch.load(run / f"{name} tuned.pt", weights_only=True)
     return gain(RamUNet.from_state(state).eval(), held)
@@ -113,7 +121,7 @@ def masks(photos: str, run: Path) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def deletion(photos: str, run: Path, seed: int, held: Cases) -> dict[str, float]:
+def deletion(photos: str, run: Path, seed: int, scale: int, held: Cases) -> dict[str, float]:
     """Return the mean gain after fine-tuning in which 30 % of the layers may not learn."""
     ranking = list(json.loads((run / "mac.json").read_text(encoding="utf-8")))
     shuffled = random.Random(seed).sample(ranking, len(ranking))
@@ -124,25 +132,25 @@ def deletion(photos: str, run: Path, seed: int, held: Cases) -> dict[str, float]
         net.recogniser.load_state_dict(torch.load(run / TAUGHT, weights_only=True)["average"])
         freeze(net, order[::-1], 0.7, ("recogniser",))
         source = batches(Photos(Path(photos)), 8, 64, np.random.default_rng(seed))
-        budget = Budget(0, RATE, optimiser="muon", steps=DELETED)
+        budget = Budget(0, RATE, optimiser="muon", steps=DELETED * scale)
         state, _ = fit(net, source, rampp.plain, budget, run / f"without {name}.pt")
         net.load_state_dict(state)
         found[name] = float(np.mean(list(gain(net.eval(), held).values())))
     return found
 
 
-def rows(shared: Path, folder: Path, seeds: int) -> Iterator[dict[str, object]]:
+def rows(shared: Path, folder: Path, seeds: int, scale: int) -> Iterator[dict[str, object]]:
     held, photos = cases(shared), str(shared / "data/train_free")
     found: dict[str, list[dict[str, float]]] = {}
     for seed in range(seeds):
         run = folder / f"seed{seed}"
         run.mkdir(parents=True, exist_ok=True)
-        for name, options in RECIPES.items():
+        for name in recipes(scale):
             file = run / f"{name}.json"
-            new = kept(file, lambda r=run, s=seed, n=name, o=options: trained(photos, r, s, n, o, held))  # type: ignore[misc]
+            new = kept(file, lambda r=run, s=seed, n=name: trained(photos, r, s, scale, n, held))  # type: ignore[misc]
             found.setdefault(name, []).append(new | {"mean": float(np.mean(list(new.values())))})
         found.setdefault("error where hidden", []).append(kept(run / "masks.json", lambda r=run: masks(photos, r)))  # type: ignore[misc]
-        without = kept(run / "deletion.json", lambda r=run, s=seed: deletion(photos, r, s, held))  # type: ignore[misc]
+        without = kept(run / "deletion.json", lambda r=run, s=seed: deletion(photos, r, s, scale, held))  # type: ignore[misc]
         found.setdefault("30 % of layers frozen", []).append(without)
         yield {"seed": seed} | {name: values[-1] for name, values in found.items()}
     for name, values in found.items():
@@ -158,8 +166,9 @@ def main() -> None:
     parser.add_argument("shared", type=Path, help="folder that holds data")
     parser.add_argument("--run", type=Path, required=True, help="folder that keeps what was found")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--scale", type=int, default=1, help="times a thousand steps for each recipe")
     args = parser.parse_args()
-    for row in rows(args.shared, args.run, args.seeds):
+    for row in rows(args.shared, args.run, args.seeds, args.scale):
         sys.stdout.write(json.dumps(row) + "\n")
         sys.stdout.flush()
 

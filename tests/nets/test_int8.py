@@ -1,0 +1,101 @@
+"""8-bit arithmetic: scaled networks answer the same, whole numbers are those of the rounding blocks."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from restore.nets import int8
+from restore.nets.prune import observe, pruned
+from restore.nets.unshuffle_unet import UnshuffleUNet
+
+needs_int8 = pytest.mark.skipif(not int8.is_exact(), reason="this processor has no exact 8-bit products")
+
+
+def network(seed: int = 0, scale: float = 1.0) -> UnshuffleUNet:
+    torch.manual_seed(seed)
+    net = UnshuffleUNet(widths=(16, 24, 32), blocks=(2, 1, 1, 1, 1), inner={"middle.0": 16}).eval()
+    for name, value in net.named_parameters():
+        torch.nn.init.normal_(value, std=scale * (0.3 if name == "tail.weight" else (2 / value[0].numel()) ** 0.5))
+    return net.requires_grad_(False)
+
+
+def examples(count: int = 3) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    torch.manual_seed(1)
+    return [(torch.rand(2, 3, 32, 40), torch.full((2, 2, 1, 1), 0.1)) for _ in range(count)]
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 99), st.floats(0.2, 5))
+def test_scaled_network_answers_the_same(seed: int, scale: float) -> None:
+    net = network(seed, scale)
+    fitted = int8.scaled(net, examples())
+    for x, level in examples():
+        expected = net(x, level)
+        torch.testing.assert_close(fitted(x, level), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_features_of_a_scaled_network_fit() -> None:
+    most: dict[str, float] = {}
+
+    def look(name: str, read: torch.Tensor, inner: torch.Tensor) -> None:
+        share = float((read.abs() > 1.001).float().mean()), float((inner > 1.001).float().mean())
+        most[name] = max(*share, most.get(name, 0))
+
+    observe(int8.scaled(network(), examples()), examples(), look)
+    assert len(most) == 6
+    assert max(most.values()) < 0.002  # what lies beyond SHARE is clipped
+
+
+def test_rounding_costs_little_and_lets_gradients_pass() -> None:
+    net = int8.scaled(network(), examples())
+    rounded = UnshuffleUNet.from_state(net.state_dict(), int8.RoundedBlock)
+    x, level = examples(1)[0]
+    expected, found = net(x, level).detach(), rounded(x, level)
+    assert 0 < float((found.detach() - expected).std() / expected.std()) < 0.3
+    found.square().mean().backward()
+    for name, value in rounded.named_parameters():
+        assert value.grad is not None and float(value.grad.norm()) > 0, name
+
+
+@needs_int8
+@pytest.mark.parametrize(("width", "inner"), [(16, 16), (48, 48), (96, 16), (40, 24)])
+def test_whole_numbers_are_those_of_the_rounding_block(width: int, inner: int) -> None:
+    torch.manual_seed(width)
+    block = int8.RoundedBlock(width, inner).requires_grad_(False)
+    x = torch.randn(2, width, 13, 21).mul_(0.6).contiguous(memory_format=torch.channels_last)
+    found = int8.Int8Block(block)(x * int8.TRUNK)
+    torch.testing.assert_close(found, block(x) * int8.TRUNK, rtol=1e-5, atol=1e-3)
+
+
+@needs_int8
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_network_in_whole_numbers(dtype: torch.dtype) -> None:
+    state = int8.scaled(network(), examples()).state_dict()
+    layout = {"dtype": dtype, "memory_format": torch.channels_last}
+    exact = int8.network(state).to(**layout).requires_grad_(False)
+    rounded = UnshuffleUNet.from_state(state, int8.RoundedBlock).requires_grad_(False)
+    x, level = examples(1)[0]
+    found, expected = exact(x.to(dtype), level.to(dtype)).float(), rounded(x, level)
+    assert float((found - expected).std() / expected.std()) < (0.02 if dtype is torch.float32 else 0.06)
+
+
+def test_no_whole_numbers_where_products_saturate(monkeypatch: pytest.MonkeyPatch) -> None:
+    saturated = lambda self, x: x.clamp(-1000, 1000)  # noqa: E731 - what 16-bit sums would make of it
+    monkeypatch.setattr(int8.Int8Block, "forward", saturated)
+    assert not int8.is_exact.__wrapped__()
+    monkeypatch.setattr(int8, "_Packed", None)
+    assert not int8.is_exact.__wrapped__()
+
+
+def test_channels_that_do_nothing_go() -> None:
+    net = network()
+    with torch.no_grad():
+        net.middle[0].conv2.weight[:, ::2] = 0
+        net.dec2[0].conv1.weight[5:] = 0
+    x, level = examples(1)[0]
+    less = pruned(net, examples(), {"middle": 8, "dec2.0": 5})
+    assert [block.conv1.out_channels for _, block in less.blocks()] == [16, 16, 24, 8, 5, 16]
+    torch.testing.assert_close(less(x, level), net(x, level), rtol=1e-4, atol=1e-5)
+    again = UnshuffleUNet.from_state(less.state_dict())
+    torch.testing.assert_close(again(x, level), less(x, level))
