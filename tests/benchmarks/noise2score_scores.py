@@ -1,5 +1,5 @@
 """Scores of ``noise2score``: python tests/benchmarks/noise2score_scores.py ../shared known unknown grey real gap
-unseen beyond adapt.
+unseen beyond ceiling adapt.
 
 Noise is float, drawn with a fixed seed and neither clipped nor rounded; results are clipped to 0...1 and not rounded.
 ``--every N`` takes every Nth picture, ``--weights FILE`` other weights than the shipped ones.
@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
+from threading import Event
 
 import cv2
 import numpy as np
@@ -19,10 +21,12 @@ from torch import Tensor
 
 from restore import files, pipeline, weights
 from restore.jobs.adapt import adapt
+from restore.jobs.fitting import Fit
 from restore.nets.score_unet import conditions
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.objectives import gr2r
 from restore.objectives.family import Family
+from restore.objectives.removal import Removal, for_channels, networks
 from restore.picture import Floats, Image
 from restore.recipe import Recipe, Step
 from restore.runtime import Runtime
@@ -164,6 +168,33 @@ def greys(shared: Path, laws: list[Family], args: argparse.Namespace) -> None:
         )
 
 
+class Told(Fit):
+    """The fit of ``adapt`` with the truth at hand: what it could gain at the most."""
+
+    def loss(self, clean: Tensor) -> Tensor:
+        noisy = self.law.draw(clean, self.generator)
+        error = noisy - Removal(self.net)(noisy, self.law) - clean
+        return (error**2).mean() / float(self.law.variance(clean).mean())
+
+
+def ceiling(shared: Path, args: argparse.Namespace) -> None:
+    """Row 8 (a) with an oracle: the network learns from the clean pictures that it is scored on, noise drawn anew."""
+    greys = [pixels(p)[..., :3].mean(-1) for p in sorted((shared / "test/cbsd68").glob("*.jpg"))[:20]]
+    clean = [torch.from_numpy(g[: g.shape[0] // 8 * 8, : g.shape[1] // 8 * 8])[None] for g in greys]
+    for law in UNSEEN:
+        net = deepcopy(for_channels(networks(weights.load(args.weights or "noise2score")[0]), 1))
+        noisy = [law.draw(c, torch.Generator().manual_seed(seed)) for seed, c in enumerate(clean)]
+        exam = torch.stack([n[:, :256, :256] for n in noisy[::4]])
+        fit = Told(net, law, "gr2r", clean, exam, torch.Generator().manual_seed(0))
+        scores = []
+        for at in (0, 60 * args.minutes):
+            curve = fit.run(at, None, lambda _: None, Event()) if at else []
+            with torch.no_grad():
+                found = [(n[None] - Removal(fit.mean.eval())(n[None], law))[0].numpy() for n in noisy[::4]]
+            scores.append(float(np.mean([psnr(f, c.numpy()) for f, c in zip(found, clean[::4], strict=True)])))
+        say(f"ceiling, {name(law)}: {scores[0]:.2f} -> {scores[1]:.2f} dB in {curve[-1].steps} steps")
+
+
 def adapted(shared: Path, args: argparse.Namespace) -> None:
     """Row 8 (b) and (c)."""
     out, runtime = Path(args.model), Runtime(device="cpu")
@@ -187,7 +218,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shared", type=Path)
     parser.add_argument(
-        "rows", nargs="+", choices=["known", "unknown", "grey", "real", "gap", "unseen", "beyond", "adapt"]
+        "rows", nargs="+", choices=["known", "unknown", "grey", "real", "gap", "unseen", "beyond", "ceiling", "adapt"]
     )
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--weights")
@@ -212,6 +243,8 @@ def main() -> None:
             gap(data / "train_free", args.steps, args.seeds)
         elif row in ("unseen", "beyond"):
             greys(data, UNSEEN if row == "unseen" else BEYOND, args)
+        elif row == "ceiling":
+            ceiling(data, args)
         else:
             adapted(data, args)
 

@@ -36,6 +36,8 @@ from restore.runtime import Runtime
 RGGB = bayer.PHASES["RGGB"]
 BLACK = ((0.0, 0.0), (0.0, 0.0))
 DARK, WHITE, GAIN, READ, ISO = 512.0, 16383.0, 1.53, 6.3, 1600.0
+SIDE, FLAT = 12, 0.03
+"""Blocks of planes in which the residual is looked at, and what they may vary by."""
 """The simulated body of `shading`, in DN."""
 
 
@@ -186,30 +188,32 @@ def real(shared: Path, folder: Path) -> None:
         shift = [100 * (a.mean(dtype=float) / b.mean(dtype=float) - 1) for a, b in zip(after, before, strict=True)]
         say(f"{name}: {facts['noise_from']}: K {facts['shot_gain']:.2e} read {facts['read_sigma']:.2e}")
         say(f"  plane means moved by {', '.join(f'{s:+.3f}%' for s in shift)}; tiles differ by {seam:.1e}")
-        horizontal, vertical, share = _correlation(before, after, facts)
-        say(f"  residual lag-1 correlation {horizontal:+.3f} {vertical:+.3f}; residual / expected noise {share:.2f}")
+        horizontal, vertical, share, blocks = _correlation(before, after, facts)
+        say(f"  residual lag-1 correlation {horizontal:+.3f} {vertical:+.3f} in {blocks} flat blocks")
+        say(f"  residual / expected noise {share:.2f}")
         for what, picture in (("before", raw), ("after", out)):
             shown: Image = develop(picture, exposure_ev=1.0)
             files.write(folder / f"{Path(name).stem}_{what}.png", shown, bits=8)
 
 
-def _correlation(before: np.ndarray, after: np.ndarray, facts: dict) -> tuple[float, float, float]:
-    """Lag-1 correlations of what was removed, in the flattest fifth of blocks, and its size against the noise."""
+def _correlation(before: np.ndarray, after: np.ndarray, facts: dict) -> tuple[float, float, float, int]:
+    """Lag-1 correlations of what was removed in flat blocks, its size against the noise, and how many blocks there are.
+
+    Flat is what varies by less than FLAT of its mean in the result: where there is texture, what was removed cannot be
+    white, since the average over fewer pixels that keeps the texture keeps their noise.
+    """
     taken = (before - after) / np.sqrt(facts["shot_gain"] * after.clip(0) + facts["read_sigma"] ** 2 + 1e-12)
-    side = 24
-    blocks = []
-    for plane, flat in zip(taken, after, strict=True):
-        for y in range(0, plane.shape[0] - side, side):
-            for x in range(0, plane.shape[1] - side, side):
-                window = np.s_[y : y + side, x : x + side]
-                if flat[window].max() < 0.9:
-                    blocks.append((flat[window].std() / max(flat[window].mean(), 1e-4), plane[window]))
-    blocks.sort(key=lambda pair: pair[0])
-    flattest = [b for _, b in blocks[: max(8, len(blocks) // 5)]]
-    power = np.mean([(b**2).mean() for b in flattest])
-    horizontal = np.mean([(b[:, 1:] * b[:, :-1]).mean() for b in flattest]) / power
-    vertical = np.mean([(b[1:] * b[:-1]).mean() for b in flattest]) / power
-    return float(horizontal), float(vertical), float(np.sqrt(power))
+    flat = []
+    for plane, result in zip(taken, after, strict=True):
+        for y in range(0, plane.shape[0] - SIDE, SIDE):
+            for x in range(0, plane.shape[1] - SIDE, SIDE):
+                window = np.s_[y : y + SIDE, x : x + SIDE]
+                if result[window].max() < 0.9 and result[window].std() < FLAT * max(result[window].mean(), 1e-4):
+                    flat.append(plane[window])
+    power = np.mean([(b**2).mean() for b in flat])
+    horizontal = np.mean([(b[:, 1:] * b[:, :-1]).mean() for b in flat]) / power
+    vertical = np.mean([(b[1:] * b[:-1]).mean() for b in flat]) / power
+    return float(horizontal), float(vertical), float(np.sqrt(power)), len(flat)
 
 
 def speed(shared: Path, threads: int) -> None:
