@@ -6,10 +6,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import product
-from math import prod
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 
 from restore import methods, weights
@@ -189,11 +188,15 @@ def fewest_pixels(size: tuple[int, int], halo: int, multiple: int, budget: int) 
     >>> fewest_pixels((1000, 1000), 100, 8, 5_000_000)
     (1000, 1000)
     """
-    best, least = (max(multiple, 16),) * 2, float("inf")
-    for counts in product(range(1, 65), repeat=2):
-        core = [-(-n // k // multiple) * multiple if k > 1 else n for n, k in zip(size, counts, strict=True)]
-        height, width = (c + halo * min(k - 1, 2) for c, k in zip(core, counts, strict=True))
-        computed = prod(n + 2 * halo * (k - 1) for n, k in zip(size, counts, strict=True))
-        if height * width <= budget and computed < least:
-            best, least = (core[0], core[1]), computed
-    return best
+    counts = np.arange(1, 65)
+    cores, sides, computed = [], [], []
+    for n in size:
+        core = np.where(counts > 1, -(-n // counts // multiple) * multiple, n)
+        cores.append(core)
+        sides.append(core + halo * np.minimum(counts - 1, 2))
+        computed.append(n + 2 * halo * (counts - 1))
+    cost = np.where(np.outer(*sides) <= budget, np.outer(*computed), np.inf)
+    rows, columns = divmod(int(cost.argmin()), len(counts))
+    if np.isinf(cost[rows, columns]):
+        return (max(multiple, 16),) * 2
+    return int(cores[0][rows]), int(cores[1][columns])

@@ -40,6 +40,8 @@ class Config:
     candidates: int = 2
     ratio_max: float = 300.0
     told_error: float = 0.05
+    less_share: float = 0.08
+    """Of the examples with less noise than is told: what is clean already must not get waves."""
     widths: tuple[int, int, int] = (32, 64, 128)
 
 
@@ -62,6 +64,8 @@ def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[F
     clean = np.clip(clean * (rng.uniform(0.8, 1.3) / ratio), 0, 1).astype(np.float32)
     noise = draw_camera(rng)
     noisy = add_raw_noise(clean, noise, rng)
+    if rng.random() < config.less_share:
+        noisy = clean + np.float32(rng.uniform(0, 0.9)) * (noisy - clean)
     return noisy, clean, _as_planes(noise.told * np.exp(rng.normal(0, config.told_error, 2)))
 
 
