@@ -16,10 +16,11 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from restore import seams
 from restore.noise import Noise
 from restore.picture import Domain, Floats
+from restore.threads import together
 
 SIDE, WINDOWS, LEAST = 256, 8, 48
 """Side and number of the windows through which large pictures are looked at; below the side ``LEAST`` only levels and
@@ -50,9 +51,8 @@ it is not white noise."""
 NEWLY_CLIPPED = 0.02
 """Share of values that a step may clip."""
 
-STEP, PLAIN_STEP = 0.0025, 0.02
-"""Smallest step between two halves of a picture, in fractions of white, that counts as a seam; where one of
-``PLAIN_STEP`` surely trips the alarm, seams are strong evidence."""
+PLAIN_STEP = 0.02
+"""Where a step of this much of white surely trips the alarm, seams are strong evidence."""
 
 
 @dataclass(frozen=True)
@@ -112,18 +112,24 @@ def findings(
         Noise that was known before the step, and measured after it.
     """
     found = [_clipped(before, after, domain)]
-    if promise.level is None or promise.strength == 0:
+    promised = promise.level
+    if promised is None or promise.strength == 0:
         return (*found, _changed(before, after))
-    found.append(_level(before, after, noise, promise.level))
     if min(before.shape[1:]) < LEAST:
-        return tuple(found)
+        return (*found, _level(before, after, noise, promised))
+    level, *sides = together(
+        lambda: _level(before, after, noise, promised),
+        lambda: seams.along(before, after, "column"),
+        lambda: seams.along(before, after, "row"),
+    )
+    found.append(level)
     windows = [(b, b + (a - b) / promise.strength) for b, a in _windows(before, after)]
     removed = float(np.sqrt(np.mean([np.mean((b - a) ** 2) for b, a in windows])))
     found += _removed(removed, noise, left)
     if removed > 0.2 / 255:
         pairs = [(np.mean(b, 0), np.mean(a, 0)) for b, a in windows]
         found += [*_detail(pairs, promise.edges, noise, len(before)), _residual(pairs, noise)]
-    found.append(_seams(before, after))
+    found.append(_seams(sides))
     return tuple(found)
 
 
@@ -247,54 +253,12 @@ def _residual(pairs: list[tuple[Floats, Floats]], noise: Noise) -> Finding:
     return Finding("residual", found, STRUCTURE, is_alarm, "strong" if noise.confidence >= 0.5 else "weak", says)
 
 
-def _seams(before: Floats, after: Floats) -> Finding:
-    """Look for straight steps that the result has and the input has not, along rows and columns."""
-    worst, told, place = 0.0, 0.0, ""
-    for name, axes in (("column", (0, 1, 2)), ("row", (0, 2, 1))):
-        old, new = before.transpose(axes), after.transpose(axes)
-        for number, rows in enumerate(_parts(new.shape[1])):
-            step, at, least = _step(old[:, rows].mean(0), new[:, rows].mean(0))
-            told = max(told, least) if number == 0 else told
-            if abs(step) > abs(worst):
-                worst, place = step, f"{name} {at}"
+def _seams(sides: list[seams.Straight]) -> Finding:
+    """Tell of the larger one of the steps along columns and along rows."""
+    worst, told = max(sides, key=lambda side: abs(side.step)), max(side.told for side in sides)
     weight: Literal["strong", "weak"] = "strong" if told <= PLAIN_STEP else "weak"
-    if worst:
-        says = f"a step of {worst:+.2%} of white runs along {place}: a seam"
-        return Finding("seams", abs(worst), STEP, True, weight, says)
-    return Finding("seams", 0.0, STEP, False, weight, f"no seam found; one of {told:.2%} of white would have been")
-
-
-def _parts(length: int) -> Iterator[slice]:
-    """Give the whole length, then its parts of at least 128; each with a stride that leaves at most 512 samples."""
-    count = max(1, min(8, length // 128))
-    for parts in sorted({1, count}):
-        for first, last in zip(np.arange(parts), np.arange(1, parts + 1), strict=True):
-            start, stop = length * int(first) // parts, length * int(last) // parts
-            yield slice(start, stop, max(1, (stop - start) // 512))
-
-
-def _step(before: Floats, after: Floats, reach: int = 8) -> tuple[float, int, float]:
-    """Return the largest step of ``(n, W)`` that only ``after`` has (or 0), its column, and what is surely found.
-
-    A seam moves every row by the same amount, so it is the median over rows of the difference of two columns; it
-    stands out of the differences around it; and what was removed steps by as much, the other way, in each third of the
-    rows, while an edge of the scene is not in what was removed.
-    """
-    ordered = np.sort(np.diff(after, axis=1), axis=0)  # a fifth of np.median's time
-    jumps = ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1].mean(0)
-    usual = 1.5 * float(np.median(np.abs(jumps - np.median(jumps))))
-    beside = (np.roll(jumps, 1) + np.roll(jumps, -1)) / 2
-    sums = np.cumsum(np.pad((before - after).mean(0, dtype=np.float64), (1, 0)))
-    means = (sums[reach:] - sums[:-reach]) / reach
-    steps = means[reach:] - means[:-reach]  # at columns reach...W - reach
-    noise = 1.5 * float(np.median(np.abs(steps - np.median(steps))))
-    sharp: NDArray[np.floating] = (jumps - beside)[reach - 1 : len(jumps) - reach + 1]
-    told = max(STEP + 6 * usual, 12 * noise)  # from there each third holds 0.4 of it, by four standard deviations
-    is_seam = (np.abs(sharp) > STEP + 4 * usual) & (np.abs(steps) > 6 * noise)
-    is_seam &= np.abs(sharp + steps) < 0.5 * np.abs(sharp)
-    for at in sorted(np.flatnonzero(is_seam), key=lambda at: -abs(sharp[at])):
-        rest = (before - after)[:, at : at + 2 * reach]
-        thirds = np.array_split(rest[:, reach:].mean(1) - rest[:, :reach].mean(1), 3)
-        if all(-np.sign(sharp[at]) * third.mean() > 0.4 * abs(sharp[at]) for third in thirds):
-            return float(sharp[at]), int(at) + reach, told
-    return 0.0, 0, told
+    if worst.step:
+        says = f"a step of {worst.step:+.2%} of white runs along {worst.place}: a seam"
+        return Finding("seams", abs(worst.step), seams.STEP, True, weight, says)
+    says = f"no seam found; one of {told:.2%} of white would have been"
+    return Finding("seams", 0.0, seams.STEP, False, weight, says)

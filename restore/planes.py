@@ -16,7 +16,7 @@ from restore.raw import bayer
 def planes_of(picture: Picture, domain: Domain | None) -> Tensor:
     """Return float32 ``(C, H, W)``, a copy."""
     if isinstance(picture, Image):
-        return torch.from_numpy(np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)).copy())
+        return torch.from_numpy(picture.pixels.transpose(2, 0, 1).copy())
     if domain is None:
         return torch.from_numpy(picture.mosaic[None].copy())
     if not picture.is_bayer:
