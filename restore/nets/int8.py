@@ -1,15 +1,15 @@
-"""8-bit integers for the residual blocks of :class:`~restore.nets.unshuffle_unet.UnshuffleUNet`: twice the speed.
+"""8-bit integers for the inner stages of :class:`~restore.nets.unshuffle_unet.UnshuffleUNet`: twice their speed.
 
-A network fits when the features that its blocks read stay within -1...1, and those between their two convolutions
-within 0...1; a homogeneous network can be scaled so without a change of its answer (:func:`scaled`). A block then
-rounds what it reads to 1/127, its inner features to 1/255, and each kernel to 1/127 of its largest weight. The sum
-that runs through the blocks stays in the network's own arithmetic. All scales are constants, so tiles stay exact.
+A network fits when the features that blocks of these stages read stay within -1...1, and those between their two
+convolutions within 0...1; a homogeneous network can be scaled so without a change of its answer (:func:`scaled`). A
+block then rounds what it reads to 1/127, its inner features to 1/255, and each kernel to 1/127 of its largest weight.
+The sum that runs through the blocks stays in the network's own arithmetic. All scales are constants, so tiles stay
+exact. The blocks at half the resolution are left out: they hold the picture, in which rounding drowns faint noise.
 
 References
 ----------
-Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference" (2018):
-rounding in the forward pass of training; Nagel et al., "Data-free quantization through weight equalization and bias
-correction" (2019): channels scaled alike.
+Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference" (2018);
+Nagel et al., "Data-free quantization through weight equalization and bias correction" (2019): channels scaled alike.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from restore.nets.prune import Example, observe
-from restore.nets.unshuffle_unet import STAGES, ResidualBlock, UnshuffleUNet
+from restore.nets.unshuffle_unet import ResidualBlock, UnshuffleUNet
+
+STAGES = ("enc2", "middle", "dec2")
+"""Stages that compute in integers: those at a quarter and an eighth of the resolution."""
 
 TRUNK, INNER = 127, 255
 """Steps of what a block reads, to each side of zero, and of its inner features, which are not negative."""
@@ -35,38 +38,33 @@ SHARE = 0.9999
 _ZERO = 128
 
 
-def _rounded(x: Tensor, low: int, high: int) -> Tensor:
-    """Round to whole numbers and clip; the gradient is that of clipping."""
-    clipped = x.clamp(low, high)
-    return clipped + (clipped.round() - clipped).detach()
-
-
 def _kernel(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Return a kernel's whole numbers, -127...127, as floats, and the step of each output channel."""
-    step = (weight.detach().abs().amax((1, 2, 3)) / TRUNK).clamp_min(1e-12)
-    return _rounded(weight / step[:, None, None, None], -TRUNK, TRUNK), step
+    step = (weight.abs().amax((1, 2, 3)) / TRUNK).clamp_min(1e-12)
+    return (weight / step[:, None, None, None]).round(), step
 
 
 class RoundedBlock(ResidualBlock):
-    """A residual block that rounds as :class:`Int8Block` does, in floats: for training, and the same answer."""
+    """A residual block that rounds as :class:`Int8Block` does, in floats: the same answer on other processors."""
+
+    @classmethod
+    def of(cls, block: ResidualBlock) -> Self:
+        """Return a block with the same kernels."""
+        made = cls(block.conv1.in_channels, block.conv1.out_channels)
+        made.load_state_dict(block.state_dict())
+        return made
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to the same shape."""
         kernel, step = _kernel(self.conv1.weight)
-        sums = F.conv2d(_rounded(x * TRUNK, -TRUNK, TRUNK), kernel, padding=1)
-        inner = _rounded(sums * (step * (INNER / TRUNK))[:, None, None], 0, INNER)
+        sums = F.conv2d((x * TRUNK).round().clamp(-TRUNK, TRUNK), kernel, padding=1)
+        inner = (sums * (step * (INNER / TRUNK))[:, None, None]).round().clamp(0, INNER)
         kernel, step = _kernel(self.conv2.weight)
         return x + F.conv2d(inner, kernel, padding=1) * (step / INNER)[:, None, None]
 
 
 def scaled(net: UnshuffleUNet, examples: Iterable[Example]) -> UnshuffleUNet:
-    """Return a network of the same answers whose features fit 8 bits on examples of pictures and levels.
-
-    Parameters
-    ----------
-    examples
-        Of what the network is for.
-    """
+    """Return a network of the same answers whose inner stages fit 8 bits on examples of what it is for."""
     ranges: dict[str, Tensor] = {}
 
     def widen(name: str, x: Tensor) -> None:
@@ -75,20 +73,19 @@ def scaled(net: UnshuffleUNet, examples: Iterable[Example]) -> UnshuffleUNet:
         ranges[name] = torch.maximum(ranges.get(name, new), new)
 
     def look(name: str, read: Tensor, feature: Tensor) -> None:
-        widen(_trunk(name), read)
-        widen(name, feature)
+        if name.startswith(STAGES):
+            widen(_trunk(name), read)
+            widen(name, feature)
 
     observe(net, examples, look)
     ranges = {name: torch.maximum(value, value.max() / 50) for name, value in ranges.items()}
-    half, quarter, eighth = (ranges[name] for name in ("half", "quarter", "eighth"))
+    quarter, eighth = ranges["quarter"], ranges["eighth"]
     state = dict(net.state_dict())
-    state["head.weight"] = _between(state["head.weight"], None, half)
-    state["down1.weight"] = _between(state["down1.weight"], half, quarter)
+    state["down1.weight"] = _between(state["down1.weight"], None, quarter)
     state["down2.weight"] = _between(state["down2.weight"], quarter, eighth)
     state["up2.weight"] = _between(state["up2.weight"].transpose(0, 1), eighth, quarter).transpose(0, 1)
-    state["up1.weight"] = _between(state["up1.weight"].transpose(0, 1), quarter, half).transpose(0, 1)
-    state["tail.weight"] = _between(state["tail.weight"], half, None)
-    for name, _ in net.blocks():
+    state["up1.weight"] = _between(state["up1.weight"].transpose(0, 1), quarter, None).transpose(0, 1)
+    for name in (name for name, _ in net.blocks() if name.startswith(STAGES)):
         trunk, inner = ranges[_trunk(name)], ranges[name]
         state[f"{name}.conv1.weight"] = _between(state[f"{name}.conv1.weight"], trunk, inner)
         state[f"{name}.conv2.weight"] = _between(state[f"{name}.conv2.weight"], inner, trunk)
@@ -97,7 +94,7 @@ def scaled(net: UnshuffleUNet, examples: Iterable[Example]) -> UnshuffleUNet:
 
 def _trunk(block: str) -> str:
     """Return the name of the sum that a block adds to; those of encoder and decoder meet, so they share their unit."""
-    return {"1": "half", "2": "quarter"}.get(block.split(".")[0][-1], "eighth")
+    return "eighth" if block.startswith("middle") else "quarter"
 
 
 def _between(weight: Tensor, before: Tensor | None, after: Tensor | None) -> Tensor:
@@ -159,14 +156,13 @@ def network(state: Mapping[str, Tensor]) -> UnshuffleUNet:
     WeightsError
         The state dict is of another architecture.
     """
-    net = UnshuffleUNet.from_state(state, RoundedBlock)
-    if not is_exact():
-        return net
+    net, kind = UnshuffleUNet.from_state(state), Int8Block if is_exact() else RoundedBlock.of
     for stage in STAGES:
-        setattr(net, stage, nn.Sequential(*(Int8Block(block) for block in getattr(net, stage))))
-    with torch.no_grad():
-        net.head.weight *= TRUNK
-        net.tail.weight /= TRUNK
+        setattr(net, stage, nn.Sequential(*(kind(block) for block in getattr(net, stage))))
+    if is_exact():
+        with torch.no_grad():
+            net.down1.weight *= TRUNK
+            net.up1.weight /= TRUNK
     return net
 
 

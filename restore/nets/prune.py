@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from restore.nets.unshuffle_unet import UnshuffleUNet
 
 Example = tuple[Tensor, Tensor | None]
 """Pictures ``(B, C, H, W)`` and noise levels ``(B, conditions, 1, 1)``."""
+
+MULTIPLE = 16
+"""Processors work on so many channels at a time."""
 
 
 def observe(net: UnshuffleUNet, examples: Iterable[Example], look: Callable[[str, Tensor, Tensor], None]) -> None:
@@ -29,32 +32,74 @@ def observe(net: UnshuffleUNet, examples: Iterable[Example], look: Callable[[str
         hook.remove()
 
 
-def pruned(net: UnshuffleUNet, examples: Iterable[Example], inner: Mapping[str, int]) -> UnshuffleUNet:
-    """Return the network with fewer channels inside its blocks: those that count most.
+def importance(net: UnshuffleUNet, examples: Iterable[Example]) -> dict[str, Tensor]:
+    """Return how much each inner channel of each block adds to the sum, by the block's name.
 
-    A channel counts by what it adds to the sum: the root mean square of its feature times the norm of its kernels in
-    the second convolution (after Molchanov et al., "Pruning convolutional neural networks for resource efficient
-    inference", 2017).
-
-    Parameters
-    ----------
-    examples
-        To measure features on.
-    inner
-        Channels to keep, by block (``"enc1.0"``) or by stage (``"middle"``); other blocks are left as they are.
-        Processors like multiples of 16.
+    That is the root mean square of its feature times the norm of its kernels in the second convolution (after Molchanov
+    et al., "Pruning convolutional neural networks for resource efficient inference", 2017).
     """
     squares: dict[str, Tensor] = {}
-    kept = {name: count for name, _ in net.blocks() if (count := inner.get(name, inner.get(name.split(".")[0])))}
 
     def look(name: str, _: Tensor, feature: Tensor) -> None:
         squares[name] = squares.get(name, torch.zeros(())) + feature.square().mean((0, 2, 3))
 
     observe(net, examples, look)
+    kernels = {name: block.conv2.weight.detach().transpose(0, 1).flatten(1) for name, block in net.blocks()}
+    return {name: squares[name].sqrt() * kernels[name].norm(dim=1) for name in squares}
+
+
+def pruned(net: UnshuffleUNet, weights: Mapping[str, Tensor], inner: Mapping[str, int]) -> UnshuffleUNet:
+    """Return the network with fewer channels inside its blocks: those that count most.
+
+    Parameters
+    ----------
+    weights
+        By :func:`importance`.
+    inner
+        Channels to keep, by block; other blocks are left as they are.
+    """
     state = dict(net.state_dict())
-    for name, count in kept.items():
+    for name, count in inner.items():
         first, second = f"{name}.conv1.weight", f"{name}.conv2.weight"
-        counts = squares[name].sqrt() * state[second].transpose(0, 1).flatten(1).norm(dim=1)
-        best = counts.argsort(descending=True)[:count].sort().values
+        best = weights[name].argsort(descending=True)[:count].sort().values
         state[first], state[second] = state[first][best], state[second][:, best]
     return UnshuffleUNet.from_state(state)
+
+
+def lean(
+    net: UnshuffleUNet, examples: Sequence[tuple[Tensor, Tensor | None, Tensor]], tolerance: float = 3e-4
+) -> UnshuffleUNet:
+    """Return the network without the inner channels that do not matter.
+
+    Parameters
+    ----------
+    examples
+        Noisy pictures, levels, and clean pictures.
+    tolerance
+        How much a block's loss of channels may change the answer: its mean square over that of the answer's error, mean
+        over the examples.
+    """
+    seen = [(noisy, levels) for noisy, levels, _ in examples]
+    weights = importance(net, seen)
+    with torch.no_grad():
+        answers = [net(noisy, levels) for noisy, levels in seen]
+    errors = [
+        (noisy - answer - clean).square().mean((1, 2, 3)) + 1e-6
+        for (noisy, _, clean), answer in zip(examples, answers, strict=True)
+    ]
+
+    def is_harmless(inner: Mapping[str, int]) -> bool:
+        less, changes = pruned(net, weights, inner), []
+        with torch.no_grad():
+            for (noisy, levels), answer, error in zip(seen, answers, errors, strict=True):
+                changes.append((less(noisy, levels) - answer).square().mean((1, 2, 3)) / error)
+        return float(torch.cat(changes).mean()) <= tolerance
+
+    kept: dict[str, int] = {}
+    for name, block in net.blocks():
+        low, high = 0, -(-block.conv1.out_channels // MULTIPLE)  # in multiples; the lower one harms
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if is_harmless({name: middle * MULTIPLE}) else (middle, high)
+        kept[name] = min(block.conv1.out_channels, high * MULTIPLE)
+    return pruned(net, weights, kept)

@@ -64,8 +64,6 @@ class UnshuffleUNet(nn.Module):
         Residual blocks: encoder 1/2, encoder 1/4, middle, decoder 1/4, decoder 1/2.
     inner
         Channels between the convolutions of a block, by its name (``"enc1.0"``); else as many as around them.
-    block
-        Kind of residual block.
 
     References
     ----------
@@ -82,7 +80,6 @@ class UnshuffleUNet(nn.Module):
         widths: tuple[int, int, int] = (48, 96, 192),
         blocks: tuple[int, int, int, int, int] = (2, 2, 3, 2, 1),
         inner: Mapping[str, int] | None = None,
-        block: type[ResidualBlock] = ResidualBlock,
     ) -> None:
         super().__init__()
         w1, w2, w3 = widths
@@ -90,7 +87,7 @@ class UnshuffleUNet(nn.Module):
 
         def stage(name: str, width: int) -> nn.Sequential:
             count = blocks[STAGES.index(name)]
-            return nn.Sequential(*(block(width, told.get(f"{name}.{i}")) for i in range(count)))
+            return nn.Sequential(*(ResidualBlock(width, told.get(f"{name}.{i}")) for i in range(count)))
 
         self.radius = _radius(blocks)
         self.channels, self.conditions = channels, conditions
@@ -123,7 +120,7 @@ class UnshuffleUNet(nn.Module):
             yield from ((f"{stage}.{i}", block) for i, block in enumerate(getattr(self, stage)))
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Tensor], block: type[ResidualBlock] = ResidualBlock) -> Self:
+    def from_state(cls, state: Mapping[str, Tensor]) -> Self:
         """Build the network whose sizes the state dict tells, and load it; a key ``int8`` is a mark and left out.
 
         Raises
@@ -138,7 +135,7 @@ class UnshuffleUNet(nn.Module):
             blocks = tuple(sum(key.startswith(f"{stage}.") for key in state) // 2 for stage in STAGES)
             inner = {k.removesuffix(".conv1.weight"): len(v) for k, v in state.items() if k.endswith(".conv1.weight")}
             with torch.device("meta"):  # shapes are compared before anything of their size is allocated
-                net = cls(channels, conditions, widths, blocks, inner, block)  # type: ignore[arg-type]
+                net = cls(channels, conditions, widths, blocks, inner)  # type: ignore[arg-type]
             kept = {name: value.clone() for name, value in state.items() if name != INT8}
             net.load_state_dict(kept, assign=True)
         except (LookupError, RuntimeError, ValueError) as error:

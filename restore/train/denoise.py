@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from restore import degrade, noise
 from restore.colour import Floats
-from restore.nets.int8 import RoundedBlock, scaled
-from restore.nets.prune import pruned
+from restore.nets import int8
+from restore.nets.prune import lean
 from restore.nets.unshuffle_unet import INT8, UnshuffleUNet
 from restore.picture import Image
 from restore.train import options
@@ -109,31 +109,19 @@ def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
     return score
 
 
-def shaped(net: UnshuffleUNet, photos: Photos, inner: Mapping[str, int], is_rounded: bool) -> UnshuffleUNet:
-    """Return the network with fewer inner channels, and scaled to 8 bits with rounding blocks, on a hundred crops."""
+def finished(state: Mapping[str, Tensor], photos: Photos) -> dict[str, Tensor]:
+    """Return the state dict of a trained network made ready for use: leaner, and fit for 8-bit integers."""
     source = batches(photos, Config(batch=4, patch=128), np.random.default_rng(8))
-    examples = [(noisy, level) for noisy, _, level in islice(source, 25 if inner or is_rounded else 0)]
-    if inner:
-        net = pruned(net, examples, inner)
-    return UnshuffleUNet.from_state(scaled(net, examples).state_dict(), RoundedBlock) if is_rounded else net
-
-
-def inner_channels(word: str) -> tuple[str, int]:
-    """Read ``BLOCK=CHANNELS``.
-
-    >>> inner_channels("enc2.0=48")
-    ('enc2.0', 48)
-    """
-    name, count = word.split("=")
-    return name, int(count)
+    examples = [(noisy, levels, clean) for noisy, clean, levels in islice(source, 12)]
+    less = lean(UnshuffleUNet.from_state({name: value.cpu() for name, value in state.items()}), examples)
+    more = ((noisy, levels) for noisy, _, levels in islice(source, 24))
+    return int8.scaled(less, more).state_dict() | {INT8: torch.ones(())}
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the training from the command line."""
     made = options.parser("denoise", __doc__, minutes=120)
     made.add_argument("--patch", type=int, default=Config.patch, help="side of a crop")
-    made.add_argument("--inner", nargs="+", default=[], help="blocks' inner channels to keep: middle=16 dec2.0=48")
-    made.add_argument("--int8", action="store_true", help="learn what 8-bit arithmetic rounds away")
     args = made.parse_args(argv)
     options.prepare(args)
     config, checkpoint = Config(patch=args.patch), args.run / "checkpoint.pt"
@@ -141,16 +129,13 @@ def main(argv: list[str] | None = None) -> None:
     net = UnshuffleUNet() if state is None else UnshuffleUNet.from_state(state)
     score = validation(Photos(args.photos, held_out=True), args.device)
     photos = Photos(args.photos)
-    net = shaped(net, photos, dict(map(inner_channels, args.inner)), args.int8)
 
     def draw(rng: np.random.Generator, size: int) -> Iterator[Batch]:
         return batches(photos, replace(config, batch=size), rng)
 
     examples = options.examples(args, checkpoint, draw, config.batch)
     state, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)
-    if args.int8:
-        state[INT8] = torch.ones(())
-    ship("denoise", state, progress, command=options.command("denoise", made, args), seed=args.seed)
+    ship("denoise", finished(state, photos), progress, command=options.command("denoise", made, args), seed=args.seed)
 
 
 if __name__ == "__main__":

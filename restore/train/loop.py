@@ -42,7 +42,9 @@ class Budget:
 
     def done(self, progress: Progress) -> float:
         """Return the share that is done; from 1 on the run is over."""
-        return progress.steps / self.steps if self.steps else progress.seconds / (60 * self.minutes)
+        if self.steps:
+            return progress.steps / self.steps
+        return progress.seconds / (60 * self.minutes) if self.minutes else 1.0
 
 
 @dataclass
