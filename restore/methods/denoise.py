@@ -10,7 +10,7 @@ from torch import Tensor
 
 from restore.method import Compute, Look, Method, Offer, Role, Scene, Settings, State, knob
 from restore.nets import int8
-from restore.nets.unshuffle_unet import INT8, UnshuffleUNet
+from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.picture import Domain
 from restore.tiling import TileOp
 
@@ -98,7 +98,7 @@ def load(settings: DenoiseSettings, state: State | None, compute: Compute) -> De
     else:
         net = UnshuffleUNet.from_state(state)
     in_int8 = None
-    if compute.is_int8 and state is not None and INT8 in state:
+    if compute.is_int8 and state is not None and int8.is_fit(state):
         in_int8 = _ready(int8.network(state), compute)
     return Denoiser(settings, _ready(net, compute), in_int8, compute)
 

@@ -13,8 +13,8 @@ from restore.errors import WeightsError
 
 Injection = Callable[[int, Tensor], Tensor]
 
-INT8 = "int8"
-"""Key that marks the state dict of a network whose features fit 8 bits (:mod:`restore.nets.int8`)."""
+INT8 = ".int8_"
+"""Part of the keys of a state dict that hold ranges of features, for :mod:`restore.nets.int8`."""
 
 
 class ResidualBlock(nn.Module):
@@ -121,7 +121,7 @@ class UnshuffleUNet(nn.Module):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Self:
-        """Build the network whose sizes the state dict tells, and load it; a key ``int8`` is a mark and left out.
+        """Build the network whose sizes the state dict tells, and load it; ranges for integers are left out.
 
         Raises
         ------
@@ -132,11 +132,11 @@ class UnshuffleUNet(nn.Module):
             widths = tuple(state[key].shape[0] for key in ("head.weight", "down1.weight", "down2.weight"))
             channels = state["tail.weight"].shape[0] // 4
             conditions = state["head.weight"].shape[1] - 4 * channels
-            blocks = tuple(sum(key.startswith(f"{stage}.") for key in state) // 2 for stage in STAGES)
             inner = {k.removesuffix(".conv1.weight"): len(v) for k, v in state.items() if k.endswith(".conv1.weight")}
+            blocks = tuple(sum(name.startswith(f"{stage}.") for name in inner) for stage in STAGES)
             with torch.device("meta"):  # shapes are compared before anything of their size is allocated
                 net = cls(channels, conditions, widths, blocks, inner)  # type: ignore[arg-type]
-            kept = {name: value.clone() for name, value in state.items() if name != INT8}
+            kept = {name: value.clone() for name, value in state.items() if INT8 not in name}
             net.load_state_dict(kept, assign=True)
         except (LookupError, RuntimeError, ValueError) as error:
             raise WeightsError(f"these weights are not of the {cls.__name__} architecture: {error}") from error

@@ -14,7 +14,7 @@ from restore import degrade, noise
 from restore.colour import Floats
 from restore.nets import int8
 from restore.nets.prune import lean
-from restore.nets.unshuffle_unet import INT8, UnshuffleUNet
+from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.picture import Image
 from restore.train import options
 from restore.train.data import Photos, as_floats
@@ -109,19 +109,23 @@ def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
     return score
 
 
-def finished(state: Mapping[str, Tensor], photos: Photos) -> dict[str, Tensor]:
-    """Return the state dict of a trained network made ready for use: leaner, and fit for 8-bit integers."""
+def finished(state: Mapping[str, Tensor], photos: Photos, tolerance: float) -> dict[str, Tensor]:
+    """Return the state dict of a trained network made ready for use: leaner, with ranges for 8-bit integers."""
     source = batches(photos, Config(batch=4, patch=128), np.random.default_rng(8))
     examples = [(noisy, levels, clean) for noisy, clean, levels in islice(source, 12)]
-    less = lean(UnshuffleUNet.from_state({name: value.cpu() for name, value in state.items()}), examples)
+    less = UnshuffleUNet.from_state({name: value.cpu() for name, value in state.items()})
+    less = lean(less, examples, tolerance) if tolerance else less
     more = ((noisy, levels) for noisy, _, levels in islice(source, 24))
-    return int8.scaled(less, more).state_dict() | {INT8: torch.ones(())}
+    return less.state_dict() | int8.ranges(less, more)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the training from the command line."""
     made = options.parser("denoise", __doc__, minutes=120)
     made.add_argument("--patch", type=int, default=Config.patch, help="side of a crop")
+    made.add_argument(
+        "--lean", type=float, default=3e-4, help="what a block without some channels may add to the error"
+    )
     args = made.parse_args(argv)
     options.prepare(args)
     config, checkpoint = Config(patch=args.patch), args.run / "checkpoint.pt"
@@ -135,7 +139,8 @@ def main(argv: list[str] | None = None) -> None:
 
     examples = options.examples(args, checkpoint, draw, config.batch)
     state, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)
-    ship("denoise", finished(state, photos), progress, command=options.command("denoise", made, args), seed=args.seed)
+    command = options.command("denoise", made, args)
+    ship("denoise", finished(state, photos, args.lean), progress, command=command, seed=args.seed)
 
 
 if __name__ == "__main__":

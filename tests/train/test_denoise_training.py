@@ -9,7 +9,8 @@ import torch
 from skimage import data
 
 from restore import pipeline, weights
-from restore.nets.unshuffle_unet import INT8, UnshuffleUNet
+from restore.nets import int8
+from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.picture import Image
 from restore.recipe import Recipe, Step
 from restore.runtime import Runtime
@@ -36,7 +37,7 @@ def test_training_ends_with_weights_for_integers(tmp_path: Path, monkeypatch: py
     words = ["--start", str(start), "--run", str(tmp_path / "run"), "--patch", "48", "--batch", "2", "--steps", "2"]
     denoise.main([str(photos), *words])
     state = weights.read(str(shipped / "denoise.safetensors")).state
-    assert INT8 in state
+    assert int8.is_fit(state)
     assert UnshuffleUNet.from_state(state).middle[0].conv1.out_channels < 48
     step = Step(method="denoise", weights=str(shipped / "denoise.safetensors"))
     pixels = np.random.default_rng(0).random((64, 72, 3), np.float32)
