@@ -106,18 +106,19 @@ def _up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-def _index(span: Span, length: int) -> Tensor | slice:
-    """Where a span reads, with the part beyond the end reflected back (tiny axes bounce to and fro)."""
+def _taken(planes: Tensor, span: Span, axis: int) -> Tensor:
+    """Return what a span reads, with the part beyond the end reflected back (tiny axes bounce to and fro)."""
+    length = planes.shape[axis]
+    inside = planes.narrow(axis, span.start, min(span.stop, length) - span.start)
     if span.stop <= length:
-        return slice(span.start, span.stop)
+        return inside
     bounced = np.pad(np.arange(length), (0, span.stop - length), mode="reflect" if length > 1 else "edge")
-    return torch.from_numpy(bounced[span.start : span.stop].copy())
+    return torch.cat([inside, planes.index_select(axis, torch.from_numpy(bounced[length:].copy()))], axis)
 
 
 def cut(planes: Tensor, rows: Span, columns: Span) -> Tensor:
     """Return the tile ``(C, h, w)`` that two spans read; beyond the picture's end it is reflected."""
-    tall = planes[:, _index(rows, planes.shape[1])]
-    return tall[:, :, _index(columns, planes.shape[2])]
+    return _taken(_taken(planes, rows, 1), columns, 2)
 
 
 def plan(planes: Tensor, *, tile: Size, halo: int, multiple: int) -> list[tuple[Span, Span]]:

@@ -17,8 +17,13 @@ def main(megapixels: float) -> None:
         "|---|---|---|---|---|---|",
     ]
     runtime = Runtime()
-    is_half = runtime.compute("auto").dtype is torch.bfloat16  # where it is slower than float32 it takes minutes
-    for precision in ("fp32", "bf16") if is_half else ("fp32",):
+    best = runtime.compute("auto")
+    precisions = ["fp32"]
+    if best.dtype is torch.bfloat16:  # where it is slower than float32 it takes minutes
+        precisions.append("bf16")
+    if best.is_int8:
+        precisions.append("int8")
+    for precision in precisions:
         recipe = Recipe(steps=(Step(method="denoise"),), noise=bench.SIGMA, precision=precision)
         own = bench.measure(recipe, runtime, megapixels)
         share = "" if own.share is None else f"{own.share:.0%}"
