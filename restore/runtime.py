@@ -176,7 +176,7 @@ def tile_size(op: TileOp, wanted: int | str, size: tuple[int, int], device: torc
     return None if best == size else best
 
 
-LARGEST_TILE = 12_500_000
+LARGEST_TILE = 8_500_000
 """Pixels computed at once at the most: beyond, tiles gain nothing and progress comes in large steps."""
 
 

@@ -130,7 +130,6 @@ def plan(planes: Tensor, *, tile: Size, halo: int, multiple: int) -> list[tuple[
     return [(row, column) for row in rows for column in columns]
 
 
-@pages_kept()
 def apply(
     op: TileOp, planes: Tensor, *, tile: Size = None, device: str = "cpu", on_tile: OnTile | None = None
 ) -> Tensor:
@@ -161,25 +160,29 @@ def apply(
     is_blended = op.seams is Seams.BLEND and len(windows) > 1
     out = torch.zeros_like(planes, device="cpu") if is_blended else torch.empty_like(planes, device="cpu")
     fade_rows, fade_columns = (_fades([w[axis] for w in windows]) if is_blended else {} for axis in (0, 1))
-    for done, (rows, columns) in enumerate(windows, 1):
-        source = cut(planes, rows, columns).to(device)
-        with torch.inference_mode():
-            result = op.run(source)
-        if result.shape != source.shape:
-            raise ResultError(f"a tile of shape {tuple(source.shape)} came back as {tuple(result.shape)}")
-        result = result.to("cpu", torch.float32)
-        if is_blended:
-            weight = fade_rows[rows][:, None] * fade_columns[columns]
-            height, width = (min(s.stop, n) - s.start for s, n in zip((rows, columns), planes.shape[1:], strict=True))
-            target = out[:, rows.start : rows.start + height, columns.start : columns.start + width]
-            target += (result * weight)[:, :height, :width]
-        else:
-            inner = result[:, rows.first - rows.start : rows.last - rows.start]
-            inner = inner[:, :, columns.first - columns.start : columns.last - columns.start]
-            out[:, rows.first : rows.last, columns.first : columns.last] = inner
-        if on_tile is not None:
-            on_tile(done, len(windows))
+    with pages_kept():
+        for done, (rows, columns) in enumerate(windows, 1):
+            source = cut(planes, rows, columns).to(device)
+            with torch.inference_mode():
+                result = op.run(source)
+            if result.shape != source.shape:
+                raise ResultError(f"a tile of shape {tuple(source.shape)} came back as {tuple(result.shape)}")
+            result = result.to("cpu", torch.float32)
+            if is_blended:
+                _fade_in(out, result * (fade_rows[rows][:, None] * fade_columns[columns]), rows, columns)
+            else:
+                inner = result[:, rows.first - rows.start : rows.last - rows.start]
+                inner = inner[:, :, columns.first - columns.start : columns.last - columns.start]
+                out[:, rows.first : rows.last, columns.first : columns.last] = inner
+            if on_tile is not None:
+                on_tile(done, len(windows))
     return out
+
+
+def _fade_in(out: Tensor, faded: Tensor, rows: Span, columns: Span) -> None:
+    """Add a tile that fades out at its sides."""
+    height, width = (min(s.stop, n) - s.start for s, n in zip((rows, columns), out.shape[1:], strict=True))
+    out[:, rows.start : rows.start + height, columns.start : columns.start + width] += faded[:, :height, :width]
 
 
 def _fades(used: list[Span]) -> dict[Span, Tensor]:

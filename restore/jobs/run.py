@@ -19,7 +19,6 @@ from restore.jobs.journal import DONE, FAILED, STARTED, Journal, Line
 from restore.jobs.plan import Existing, Work
 from restore.jobs.report import LOCAL, RAY, OnEvent, Options, Outcome, Report, Status
 from restore.jobs.worker import Hands, Piece, Worker, make_folder
-from restore.memory import pages_kept
 from restore.recipe import Recipe
 from restore.runtime import Runtime
 
@@ -46,7 +45,6 @@ def run_folder(
     outcomes = []
     notes: list[str] = []
     with ExitStack() as stack:
-        stack.enter_context(pages_kept())  # from picture to picture
         journal = None
         if options.folder is not None:
             make_folder(options.folder)
