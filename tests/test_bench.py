@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from restore import cli
+from restore import cli, weights
 from restore.jobs import bench
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.recipe import Recipe, Step
@@ -18,7 +18,7 @@ DENOISE = Recipe(steps=(Step(method="denoise"),), noise=bench.SIGMA, precision="
 
 
 def test_multiply_adds_are_those_of_the_networks_kernels() -> None:
-    net = UnshuffleUNet()
+    net = UnshuffleUNet.from_state(weights.read("denoise").state)
     scale = {"head": 4, "enc1": 4, "dec1": 4, "tail": 4, "up1": 16, "enc2": 16, "dec2": 16, "up2": 64, "middle": 64}
     per_pixel = {"down1": 16, "down2": 64} | scale
     truth = sum(p.numel() / per_pixel[name.split(".")[0]] for name, p in net.named_parameters())
