@@ -37,7 +37,7 @@ def pages_kept() -> Iterator[None]:
     """Have glibc use freed memory again, within the block, in place of giving it back; afterwards it is given back.
 
     Features of a network are tens of megabytes each. By default every one is a fresh mapping, whose pages the system
-    fills with zeros one by one: a sixth of the time of a small network. Without glibc nothing is changed.
+    fills with zeros one by one: a fifth of the time of a small network. Without glibc nothing is changed.
     """
     global _keepers  # noqa: PLW0603 - the allocator is one for the process
     try:

@@ -83,7 +83,7 @@ class Compute:
     Parameters
     ----------
     is_int8
-        Networks that were taught to stand it compute in 8-bit integers what they can, and the rest in ``dtype``.
+        Networks whose weights hold ranges compute in 8-bit integers what they can, and the rest in ``dtype``.
     """
 
     device: torch.device

@@ -123,9 +123,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the training from the command line."""
     made = options.parser("denoise", __doc__, minutes=120)
     made.add_argument("--patch", type=int, default=Config.patch, help="side of a crop")
-    made.add_argument(
-        "--lean", type=float, default=3e-4, help="what a block without some channels may add to the error"
-    )
+    made.add_argument("--lean", type=float, default=3e-4, help="what a block that lost channels may add to the error")
     args = made.parse_args(argv)
     options.prepare(args)
     config, checkpoint = Config(patch=args.patch), args.run / "checkpoint.pt"
