@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,9 +19,10 @@ from restore.camera.profile import Branch, Maps, Profile
 from restore.camera.proxy import Proxy
 from restore.camera.proxy_training import Lesson, train
 from restore.camera.sample import unlit
+from restore.camera.shading import Shading
 from restore.camera.stack import Frame, StackNoise, black_of, is_switched, measure
 from restore.errors import ArrayError
-from restore.picture import Floats, RawImage
+from restore.picture import RawImage
 
 Report = Callable[[float, str], None]
 _MANY_CODES, _SAMPLES = 2.5, 4_000_000
@@ -45,36 +46,6 @@ class Plan:
     held_out: int | None = None
     batch: int = 8192
     seed: int = 0
-
-
-@dataclass(eq=False)
-class _Shading:
-    """Weighted sums of a straight line in ISO at every pixel of one gain branch."""
-
-    isos: list[float] = field(default_factory=list)
-    sums: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    level: Floats | None = None
-    moment: Floats | None = None
-
-    def add(self, stack: StackNoise) -> None:
-        """Take in the mean dark frame of one more ISO, weighted by how well it is known."""
-        x, weight = stack.iso / 1000, stack.frames / max(stack.temporal, 1e-3) ** 2
-        self.isos.append(stack.iso)
-        self.sums = (self.sums[0] + weight, self.sums[1] + weight * x, self.sums[2] + weight * x * x)
-        first = np.float32(weight) * stack.shading
-        self.level = first if self.level is None else self.level + first
-        second = np.float32(weight * x) * stack.shading
-        self.moment = second if self.moment is None else self.moment + second
-
-    def line(self) -> tuple[Floats, Floats]:
-        """Return slope per ISO 1000 and intercept at each pixel; one ISO gives slope 0."""
-        assert self.level is not None
-        assert self.moment is not None
-        s0, s1, s2 = self.sums
-        if len(self.isos) == 1:
-            return np.zeros_like(self.level), np.asarray(self.level / np.float32(s0), np.float32)
-        k = (self.moment * np.float32(s0) - self.level * np.float32(s1)) / np.float32(s0 * s2 - s1 * s1)
-        return np.asarray(k, np.float32), np.asarray((self.level - k * np.float32(s1)) / np.float32(s0), np.float32)
 
 
 def calibrate(
@@ -113,7 +84,7 @@ def calibrate(
     rng, generator = np.random.default_rng(plan.seed), torch.Generator().manual_seed(plan.seed)
     period, span = len(reference.cfa), reference.white - float(np.mean(reference.black))
     stacks: list[StackNoise] = []
-    shadings: list[_Shading] = []
+    shadings: list[Shading] = []
     bad = np.zeros(reference.size, bool)
     for index, (iso, frames) in enumerate(groups.items()):
         report(0.3 * index / len(groups), f"dark frames of ISO {iso:g}")
@@ -130,7 +101,7 @@ def calibrate(
             stack = replace(stack, long_black_error=black, long_drift=drift)
         warnings.refuse_light(stack, span, frames[0].name)
         if not shadings or is_switched(stacks[-len(shadings[-1].isos) :], stack):
-            shadings.append(_Shading())
+            shadings.append(Shading())
         shadings[-1].add(stack)
         bad |= stack.bad
         stacks.append(replace(stack, shading=np.zeros((0, 0), np.float32)))
@@ -149,7 +120,7 @@ def calibrate(
         white=reference.white,
         isos=tuple(_record(stack, gain) for stack, gain in zip(stacks, gains, strict=True)),
         branches=branches,
-        maps=_maps(shadings, bad),
+        maps=_maps(shadings, bad, period),
         notes=(*left_out, *warnings.notes(stacks, gains, [shading.isos for shading in shadings])),
     )
     return replace(profile, converter=_converter(profile, stacks, rng) if plan.steps else None)
@@ -218,7 +189,7 @@ def _gains(
 
 
 def _branches(
-    shadings: Sequence[_Shading],
+    shadings: Sequence[Shading],
     stacks: Sequence[StackNoise],
     gains: Sequence[Gain],
     plan: Plan,
@@ -244,8 +215,8 @@ def _branches(
     return tuple(made)
 
 
-def _maps(shadings: Sequence[_Shading], bad: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> Maps:
-    lines = [shading.line() for shading in shadings]
+def _maps(shadings: Sequence[Shading], bad: np.ndarray[tuple[int, int], np.dtype[np.bool_]], period: int) -> Maps:
+    lines = [shading.line(bad, period) for shading in shadings]
     k, b = (np.stack([line[part] for line in lines]).clip(-60000, 60000).astype(np.float16) for part in (0, 1))
     return Maps(k, b, np.argwhere(bad).astype(np.int32))
 

@@ -73,9 +73,17 @@ def normal_values(count: int, generator: torch.Generator) -> Tensor:
 
 
 def distribution_loss(
-    made: Tensor, real: Real, generator: torch.Generator, *, count: int = 1000, cdf_weight: float = 1.0
+    made: Tensor,
+    real: Real,
+    generator: torch.Generator,
+    *,
+    count: int = 1000,
+    cdf_weight: float = 1.0,
+    sigma_weight: float = 0.0,
 ) -> Tensor:
     """Return the mean distance of quantiles plus that of cumulative levels, in units of the real sample's sigma.
+
+    With ``sigma_weight`` also that of the standard deviations, which is ours: quantiles hardly see heavy tails.
 
     Parameters
     ----------
@@ -88,7 +96,8 @@ def distribution_loss(
     levels, values = tail_dense_levels(count, generator), normal_values(count, generator)
     by_quantile = (quantiles(first, levels) - quantiles(second, levels)).abs().mean()
     by_level = (levels_below(first, values) - levels_below(second, values)).abs().mean()
-    return by_quantile + cdf_weight * by_level
+    by_sigma = ((first.var() + 1e-12).sqrt() - 1).abs() if sigma_weight else 0.0
+    return by_quantile + cdf_weight * by_level + sigma_weight * by_sigma
 
 
 def divergence(made: Tensor, real: Real, generator: torch.Generator, *, count: int = 1000) -> Tensor:

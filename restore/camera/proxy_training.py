@@ -14,6 +14,9 @@ from restore.camera.distribution_loss import distribution_loss, real_side
 from restore.camera.proxy import WIDTH, Proxy
 from restore.picture import Floats
 
+SIGMA_WEIGHT = 2.0
+"""What an error of the standard deviation counts at the end, beside errors of quantiles and levels; first the shape."""
+
 _REACH, _NODES = 5.3, 1024
 """Grid on which branches are evaluated in training; a sample lies beyond it once in ten million."""
 
@@ -102,7 +105,8 @@ def train(
     Each step takes one ISO, in shuffled rounds. The normal inputs are stratified (one in each of ``batch`` equally
     likely intervals, shuffled), which takes most of the chance out of the sorted sample; the real side is the whole
     set of residuals. Residuals hold the converter's rounding, so the synthetic ones get as much uniform noise; what
-    is kept is the noise before the converter. The scaler starts at the measured sigmas with ``B_fol = 0``.
+    is kept is the noise before the converter. The scaler starts at the measured sigmas with ``B_fol = 0``. In the
+    second half the standard deviation counts more and more.
 
     Parameters
     ----------
@@ -128,7 +132,8 @@ def train(
         before, after = stratified(batch, generator), stratified(batch, generator)
         made = net(before, after, index, (lesson.gain * electrons / lesson.sigma, dn / lesson.sigma))
         dither = (torch.rand(batch, generator=generator) - 0.5) / lesson.sigma
-        loss = distribution_loss(made + dither, reals[index], generator)
+        late = max(0.0, 2 * step / steps - 1)
+        loss = distribution_loss(made + dither, reals[index], generator, sigma_weight=SIGMA_WEIGHT * late)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
