@@ -14,7 +14,7 @@ from restore.camera.distribution_loss import distribution_loss, real_side
 from restore.camera.proxy import WIDTH, Proxy
 from restore.picture import Floats
 
-SIGMA_WEIGHT = 2.0
+SIGMA_WEIGHT = 3.0
 """What an error of the standard deviation counts at the end, beside errors of quantiles and levels; first the shape."""
 
 _REACH, _NODES = 5.3, 1024
