@@ -38,7 +38,6 @@ def calibrate(
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from restore.camera.calibration import Plan
-    from restore.camera.report import words
     from restore.errors import Cancelled
     from restore.jobs.calibrate import calibrate as learn
     from restore.jobs.lines import say
@@ -52,7 +51,7 @@ def calibrate(
                 raise Cancelled("calibration was stopped; nothing was written")
             bar.update(task, completed=share, description=text)
 
-        plan = Plan(steps=steps, seed=seed)
+        plan, told = Plan(steps=steps, seed=seed), list[str]()
         profile = learn(
             darks,
             flats=flats or (),
@@ -62,7 +61,8 @@ def calibrate(
             darktable=darktable,
             plan=plan,
             progress=progress,
+            tell=told.append,
         )
         (profile.model_only() if model_only else profile).save(out)
-    say(words(profile, ()).strip())
+    say(told[0].strip())
     say(f"\nwritten: {out}" + (f"  report: {report}" if report else ""))

@@ -63,6 +63,7 @@ def calibrate(
     darktable: Path | str | None = None,
     plan: Plan | None = None,
     progress: Callable[[float, str], None] = lambda share, text: None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Profile:
     """Learn the noise profile of a camera from dark frames.
 
@@ -85,6 +86,8 @@ def calibrate(
         Effort and seed; see `restore.camera.calibration.Plan`.
     progress
         Called with the share done and what is being done; what it raises ends the calibration.
+    tell
+        Called once with the report in words, as Markdown.
 
     Returns
     -------
@@ -130,6 +133,7 @@ def calibrate(
         progress(0.97, "drawing the report")
         report.write(profile, found, Path(report_to))
     progress(1.0, "done")
+    tell(report.words(profile, found))
     return profile
 
 

@@ -60,6 +60,14 @@ def test_command_says_what_it_found(shot: Path, tmp_path: Path) -> None:
     assert "K, the gain, comes from a guess" in done.output and Profile.load(out).maps is None
 
 
+def test_command_judges_by_the_frames_held_out(shot: Path, tmp_path: Path) -> None:
+    darks = [str(path) for path in sorted((shot / "darks").glob("iso800*"))]
+    done = CliRunner().invoke(app, ["calibrate", *darks, "-o", str(tmp_path / "c.noise"), "--steps", "40"])
+    assert done.exit_code == 0, done.output
+    kld = next(line for line in done.output.splitlines() if line.startswith("| 800")).split("|")[-4:-1]
+    assert "Not checked" not in done.output and all(0 < float(value) < 1 for value in kld)
+
+
 def test_noise_on_a_clean_file(shot: Path, profile: Path, tmp_path: Path) -> None:
     known = Profile.load(profile)
     source = restore.read(shot / "darks" / "iso200_000.dng")
