@@ -73,11 +73,12 @@ def converted(source: Path, *, may_unpickle: bool, licence: str = UNSTATED, plan
             raise WeightsError(f"unknown plane order {planes!r}.{nearest(planes, PLANE_ORDERS)}")
         state = in_our_order(state, PLANE_ORDERS[planes])
         about = {"architecture": "SID raw U-Net, for --method pnnp", "plane_order": "rggb", "trained_on": planes}
+        about |= {"method": "pnnp"}
     kind = kind_of(state)
     if kind is not None:
         if kind is not Kind.SWINIR:  # that one is built by a package that need not be here yet
             built(state, kind)  # raises where a name or a shape differs
-        about = {"architecture": f"{kind}, for --method rampp"}
+        about = {"method": "rampp", "architecture": f"{kind}, for --method rampp"}
         licence = LICENCE if licence == UNSTATED else licence
     origin = {"source": source.name, "source_sha256": hashlib.sha256(content).hexdigest(), "licence": licence}
     made: bytes = save({name: value.contiguous().clone() for name, value in state.items()}, metadata=about | origin)

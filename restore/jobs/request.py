@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from restore import methods, noise
+from restore import methods, noise, weights
 from restore.errors import RecipeError, nearest
 from restore.recipe import AUTO, Recipe, Step
 
@@ -26,7 +26,7 @@ class Request:
     settings
         ``"method.knob=value"``.
     weights
-        A weight file for the only step, or ``"method=FILE"``.
+        A weight file for the only step or, without one, for the method it names; or ``"method=FILE"``.
     noise, tile
         As they are typed: ``"auto"``, ``"25/255"``; ``"auto"``, ``"off"``, ``"512"``.
     """
@@ -105,16 +105,26 @@ def _with_knobs(steps: Sequence[Step], knobs: dict[str, dict[str, Any]], strengt
 
 
 def _with_weights(steps: Sequence[Step], texts: Sequence[str]) -> list[Step]:
-    """Return the steps with weight files set; a path without a method's name is for the only step."""
+    """Return the steps with weight files set; ``auto`` becomes the method whose weights are given."""
     names = [step.method for step in steps]
     files: dict[str, str] = {}
     for text in texts:
         method, equals, path = text.partition("=")
         if not equals or (method not in names and Path(text).exists()):
-            method, path = names[0], text
-            if names == [AUTO] or len(names) != 1:
-                raise RecipeError(f"--weights {text}: say whose weights they are: --method M, or --weights M={text}")
+            method, path = _owner(text, names), text
+        if names == [AUTO]:
+            steps, names = [Step(method=methods.get(method).name)], [method]
         if method not in names:
             raise RecipeError(f"--weights {text}: this run has no step {method!r}.{nearest(method, names)}")
         files[method] = path
     return [step.model_copy(update={"weights": files.get(step.method, step.weights)}) for step in steps]
+
+
+def _owner(path: str, names: Sequence[str]) -> str:
+    """Return whose weights a file holds: those of the only step, else of the method that it names itself."""
+    if len(names) == 1 and names[0] != AUTO:
+        return names[0]
+    said = weights.metadata(Path(path)).get("method") if Path(path).is_file() else None
+    if said is None:
+        raise RecipeError(f"--weights {path}: say whose weights they are: --method M, or --weights M={path}")
+    return said

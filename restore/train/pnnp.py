@@ -40,6 +40,7 @@ class Config:
     candidates: int = 2
     ratio_max: float = 300.0
     told_error: float = 0.05
+    floor: float = 1e-3
     less_share: float = 0.08
     """Of the examples with less noise than is told: what is clean already must not get waves."""
     widths: tuple[int, int, int] = (32, 64, 128)
@@ -84,13 +85,13 @@ def batches(draw: Callable[[], tuple[Floats, Floats, Told]], size: int) -> Itera
 
 
 def loss(net: nn.Module, batch: Batch) -> Tensor:
-    """Mean logarithm of each example's L1 in units of the noise: a decibel counts the same at every level.
+    """Mean logarithm of each example's squared error in units of the noise: a decibel counts the same at every level.
 
     Without the logarithm very noisy examples, where most noise can be removed, would count least.
     """
     noisy, clean = batch
     clear: Tensor = noisy - net(*compressed(noisy)).float()
-    return ((clear - clean).abs().mean((1, 2, 3)) + 0.01).log().mean()
+    return ((clear - clean).square().mean((1, 2, 3)) + Config.floor).log().mean()
 
 
 Case = tuple[str, Floats, Floats, Told]
@@ -213,7 +214,7 @@ def main(argv: list[str] | None = None) -> None:
     command = options.command("pnnp", made, args)
     if args.profile:
         out = args.out or args.run / f"{key}.safetensors"
-        save(out, learnt, {"command": command, "data": task.data, "steps": str(progress.steps)})
+        save(out, learnt, {"method": "pnnp", "command": command, "data": task.data, "steps": str(progress.steps)})
         sys.stdout.write(f"{out}\n")
     if args.ship or not args.profile:
         ship(key, learnt, progress, command=command, data=task.data, seed=args.seed)

@@ -1,6 +1,10 @@
 """From what a user typed to a recipe: weight files."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from restore.errors import RecipeError
 from restore.jobs.request import Request, recipe_for
@@ -11,6 +15,23 @@ def test_weights_go_to_the_only_step_or_to_the_named_one() -> None:
     assert step.weights == "mine.safetensors"
     first, second = recipe_for(Request(method="noiser,denoise", weights=["denoise=a/b.safetensors"])).steps
     assert (first.weights, second.weights) == (None, "a/b.safetensors")
+
+
+def test_weights_that_name_their_method_need_no_other_word(tmp_path: Path) -> None:
+    """As ``restore adapt`` writes them."""
+    path = tmp_path / "mine.safetensors"
+    save_file({"x": np.zeros(3, np.float32)}, path, {"method": "noise2score"})
+    (step,) = recipe_for(Request(weights=[str(path)])).steps
+    assert (step.method, step.weights) == ("noise2score", str(path))
+    (step,) = recipe_for(Request(weights=["denoise=a.safetensors"])).steps
+    assert (step.method, step.weights) == ("denoise", "a.safetensors")
+    first, second = recipe_for(Request(method="noiser,noise2score", weights=[str(path)])).steps
+    assert (first.weights, second.weights) == (None, str(path))
+    with pytest.raises(RecipeError, match="no step 'noise2score'"):
+        recipe_for(Request(method="noiser,denoise", weights=[str(path)]))
+    save_file({"x": np.zeros(3, np.float32)}, path, {"method": "nonsense"})
+    with pytest.raises(RecipeError, match="no method 'nonsense'"):
+        recipe_for(Request(weights=[str(path)]))
 
 
 @pytest.mark.parametrize(
