@@ -171,7 +171,8 @@ def _changed(before: Floats, after: Floats) -> Finding:
 
 def _level(before: Floats, after: Floats, noise: Noise, promised: float) -> Finding:
     """Compare the mean of every channel, allowing for the chance and the bias of the noise itself."""
-    moved = [float(a.mean(dtype=np.float64) - b.mean(dtype=np.float64)) for b, a in zip(before, after, strict=True)]
+    rows = [(np.mean(b, 1), np.mean(a, 1)) for b, a in zip(before, after, strict=True)]  # of float32: quick, and close
+    moved = [float(a.mean(dtype=np.float64) - b.mean(dtype=np.float64)) for b, a in rows]
     worst = max(moved, key=abs)
     sigma = max(noise.channels, default=0.0)
     few = before[:, ::3, ::3]

@@ -3,7 +3,8 @@
 A block rounds what it reads to 1/127 of each channel's range, its inner features to 1/255 of theirs, and each kernel to
 1/127 of its largest weight. The sum that runs through the blocks stays in the network's own arithmetic. Ranges are
 measured once, on examples (:func:`ranges`), and stored with the weights: they are constants, so tiles stay exact. The
-blocks at half the resolution are left out: they hold the picture, in which rounding drowns faint noise.
+blocks at half the resolution are left out: they hold the picture, in which rounding drowns faint noise. Only in the
+last stage the second convolution takes part, whose input is no picture any more.
 
 References
 ----------
@@ -28,6 +29,9 @@ from restore.nets.unshuffle_unet import INT8, ResidualBlock, UnshuffleUNet
 STAGES = ("enc2", "middle", "dec2")
 """Stages that compute in integers: those at a quarter and an eighth of the resolution."""
 
+SECOND = ("dec1",)
+"""Stages of which only the second convolution of each block computes in integers."""
+
 READ, INNER = 127, 255
 """Steps of what a block reads, to each side of zero, and of its inner features, which are not negative."""
 
@@ -49,6 +53,7 @@ def ranges(net: UnshuffleUNet, examples: Iterable[Example]) -> dict[str, Tensor]
     def look(name: str, read: Tensor, inner: Tensor) -> None:
         if name.startswith(STAGES):
             widen(f"{name}{INT8}read", read)
+        if name.startswith(STAGES + SECOND):
             widen(f"{name}{INT8}inner", inner)
 
     observe(net, examples, look)
@@ -101,8 +106,45 @@ class Int8Block(_Scaled):
         steps = (x * self.read).round_().clamp_(-READ, READ).to(torch.int8).view(torch.uint8).bitwise_xor_(_ZERO)
         conv, (first, second) = torch.ops.onednn.qconv2d_pointwise, self._packed
         inner = conv(steps, 1.0, _ZERO, *first, None, *_GEOMETRY, 1.0, 0, torch.uint8, "relu", [], "")
-        rest: tuple[Any, ...] = 1.0, 0, x.dtype, 1.0, 0, "sum", 1.0, "none", [], ""
-        return conv.binary(inner, 1.0, 0, *second, x, None, *_GEOMETRY, *rest)  # type: ignore[no-any-return]
+        return _added(inner, x, second)
+
+
+class RoundedSecond(nn.Module):
+    """A residual block that rounds its inner features only, in floats."""
+
+    def __init__(self, block: ResidualBlock, inner: Tensor) -> None:
+        super().__init__()
+        first, second = (conv.weight.detach().float() for conv in (block.conv1, block.conv2))
+        self.first = nn.Buffer(first * INNER / inner[:, None, None, None])
+        self.second, step = _whole(second * inner[:, None, None])
+        self.second_step = step / INNER
+
+    def _inner(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.first, padding=1).round_().clamp_(0, INNER)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C, H, W)`` to the same shape."""
+        change = F.conv2d(self._inner(x).float(), self.second, padding=1) * self.second_step[:, None, None]
+        return (x.float() + change).to(x.dtype)
+
+
+class Int8Second(RoundedSecond):
+    """A residual block whose second convolution is of whole numbers. It may change what it reads."""
+
+    def __init__(self, block: ResidualBlock, inner: Tensor) -> None:
+        super().__init__(block, inner)
+        self._packed = _packed(self.second, self.second_step)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C, H, W)``, channels last, to the same shape."""
+        return _added(self._inner(x).to(torch.uint8), x, self._packed)
+
+
+def _added(inner: Tensor, x: Tensor, packed: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Return ``x``, in its own place, plus the second convolution of whole numbers ``inner``."""
+    rest: tuple[Any, ...] = 1.0, 0, x.dtype, 1.0, 0, "sum", 1.0, "none", [], ""
+    conv = torch.ops.onednn.qconv2d_pointwise
+    return conv.binary(inner, 1.0, 0, *packed, x, None, *_GEOMETRY, *rest)  # type: ignore[no-any-return]
 
 
 _GEOMETRY = [1, 1], [1, 1], [1, 1], 1
@@ -123,12 +165,14 @@ def network(state: Mapping[str, Tensor]) -> UnshuffleUNet:
     WeightsError
         The state dict is of another architecture.
     """
-    net, kind = UnshuffleUNet.from_state(state), Int8Block if is_exact() else RoundedBlock
+    net = UnshuffleUNet.from_state(state)
+    whole, second = (Int8Block, Int8Second) if is_exact() else (RoundedBlock, RoundedSecond)
     for name, block in list(net.blocks()):
-        if name.startswith(STAGES):
-            stage, index = name.split(".")
-            found = (state[f"{name}{INT8}{of}"] for of in ("read", "inner"))
-            getattr(net, stage)[int(index)] = kind(block, *found)
+        stage, index = name.split(".")
+        read, inner = (state.get(f"{name}{INT8}{of}") for of in ("read", "inner"))
+        if inner is not None:
+            made = second(block, inner.float()) if read is None else whole(block, read, inner)
+            getattr(net, stage)[int(index)] = made
     return net
 
 

@@ -28,13 +28,14 @@ def test_features_lie_within_their_ranges() -> None:
     found = int8.ranges(net, examples())
 
     def look(name: str, read: torch.Tensor, inner: torch.Tensor) -> None:
-        if name.startswith(int8.STAGES):
-            for what, x in (("read", read), ("inner", inner)):
+        whats = (("read", read),) if name.startswith(int8.STAGES) else ()
+        if name.startswith(int8.STAGES + int8.SECOND):
+            for what, x in (*whats, ("inner", inner)):
                 beyond.append(float((x.abs() > 1.001 * found[f"{name}{INT8}{what}"][:, None, None]).float().mean()))
 
     observe(net, examples(), look)
-    assert len(found) == 6
-    assert len(beyond) == 6 * len(examples())
+    assert len(found) == 7
+    assert len(beyond) == 7 * len(examples())
     assert max(beyond) < 0.002  # what lies beyond SHARE is clipped
     assert int8.is_fit(net.state_dict() | found)
     assert not int8.is_fit(net.state_dict())
@@ -54,6 +55,18 @@ def test_whole_numbers_are_those_of_the_rounding_block(width: int, inner: int) -
 
 
 @needs_int8
+def test_whole_numbers_in_the_second_convolution_are_those_of_rounding() -> None:
+    torch.manual_seed(3)
+    block = ResidualBlock(48).requires_grad_(False)
+    inner = torch.rand(48) + 2.5
+    x = torch.randn(2, 48, 13, 21).mul_(0.6).contiguous(memory_format=torch.channels_last)
+    expected = int8.RoundedSecond(block, inner)(x)
+    found = int8.Int8Second(block, inner)(x.clone(memory_format=torch.channels_last))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert 1e-3 < float((expected - block(x)).std() / (block(x) - x).std()) < 0.05
+
+
+@needs_int8
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_network_in_whole_numbers(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
     net = network()
@@ -64,6 +77,9 @@ def test_the_network_in_whole_numbers(monkeypatch: pytest.MonkeyPatch, dtype: to
     rounded = int8.network(state).requires_grad_(False)
     assert isinstance(exact.middle[0], int8.Int8Block)
     assert isinstance(rounded.middle[0], int8.RoundedBlock)
+    assert isinstance(exact.dec1[0], int8.Int8Second)
+    assert isinstance(rounded.dec1[0], int8.RoundedSecond)
+    assert isinstance(exact.enc1[0], ResidualBlock)
     x, level = examples(1)[0]
     found, same, plain = exact(x.to(dtype), level.to(dtype)).float(), rounded(x, level), net(x, level)
     assert float((found - same).std() / same.std()) < (0.002 if dtype is torch.float32 else 0.06)
