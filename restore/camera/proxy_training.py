@@ -14,8 +14,8 @@ from restore.camera.distribution_loss import distribution_loss, real_side
 from restore.camera.proxy import WIDTH, Proxy
 from restore.picture import Floats
 
-SIGMA_WEIGHT = 3.0
-"""What an error of the standard deviation counts at the end, beside errors of quantiles and levels; first the shape."""
+SIGMA_WEIGHT = 30.0
+"""What a squared error of the standard deviation counts at the end, beside quantiles and levels; first the shape."""
 
 _REACH, _NODES = 5.3, 1024
 """Grid on which branches are evaluated in training; a sample lies beyond it once in ten million."""

@@ -43,11 +43,11 @@ def test_equal_samples_cost_nothing_and_a_shift_its_size_in_sigmas(rng: np.rando
     assert divergence(sample, real, generator()).item() < 1e-9 < divergence(sample + 1, real, generator()).item()
 
 
-def test_a_wrong_spread_costs_its_size(rng: np.random.Generator) -> None:
+def test_a_wrong_spread_costs_its_square(rng: np.random.Generator) -> None:
     sample = torch.from_numpy(rng.standard_normal(4000))
     real = real_side(sample)
     without, seen = (distribution_loss(1.1 * sample, real, generator(), sigma_weight=w).item() for w in (0.0, 2.0))
-    assert seen - without == pytest.approx(0.2, rel=1e-6)
+    assert seen - without == pytest.approx(2 * 0.1**2, rel=1e-6)
 
 
 def test_equal_values_give_no_nan() -> None:
