@@ -72,8 +72,8 @@ def converted(source: Path, *, may_unpickle: bool, licence: str = UNSTATED, plan
         if planes not in PLANE_ORDERS:
             raise WeightsError(f"unknown plane order {planes!r}.{nearest(planes, PLANE_ORDERS)}")
         state = in_our_order(state, PLANE_ORDERS[planes])
-        about = {"architecture": "SID raw U-Net, for --method pnnp", "plane_order": "rggb", "trained_on": planes}
-        about |= {"method": "pnnp"}
+        about = {"method": "pnnp", "architecture": "SID raw U-Net, for --method pnnp"}
+        about |= {"plane_order": "rggb", "trained_on": planes}
     kind = kind_of(state)
     if kind is not None:
         if kind is not Kind.SWINIR:  # that one is built by a package that need not be here yet

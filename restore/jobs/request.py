@@ -113,7 +113,8 @@ def _with_weights(steps: Sequence[Step], texts: Sequence[str]) -> list[Step]:
         if not equals or (method not in names and Path(text).exists()):
             method, path = _owner(text, names), text
         if names == [AUTO]:
-            steps, names = [Step(method=methods.get(method).name)], [method]
+            names = [methods.get(method).name]
+            steps = [steps[0].model_copy(update={"method": method})]
         if method not in names:
             raise RecipeError(f"--weights {text}: this run has no step {method!r}.{nearest(method, names)}")
         files[method] = path

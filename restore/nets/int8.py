@@ -171,7 +171,7 @@ def network(state: Mapping[str, Tensor]) -> UnshuffleUNet:
         stage, index = name.split(".")
         read, inner = (state.get(f"{name}{INT8}{of}") for of in ("read", "inner"))
         if inner is not None:
-            made = second(block, inner.float()) if read is None else whole(block, read, inner)
+            made = second(block, inner) if read is None else whole(block, read, inner)
             getattr(net, stage)[int(index)] = made
     return net
 

@@ -21,8 +21,8 @@ def test_weights_that_name_their_method_need_no_other_word(tmp_path: Path) -> No
     """As ``restore adapt`` writes them."""
     path = tmp_path / "mine.safetensors"
     save_file({"x": np.zeros(3, np.float32)}, path, {"method": "noise2score"})
-    (step,) = recipe_for(Request(weights=[str(path)])).steps
-    assert (step.method, step.weights) == ("noise2score", str(path))
+    (step,) = recipe_for(Request(weights=[str(path)], strength=0.5)).steps
+    assert (step.method, step.weights, step.strength) == ("noise2score", str(path), 0.5)
     (step,) = recipe_for(Request(weights=["denoise=a.safetensors"])).steps
     assert (step.method, step.weights) == ("denoise", "a.safetensors")
     first, second = recipe_for(Request(method="noiser,noise2score", weights=[str(path)])).steps
