@@ -9,7 +9,7 @@ small or too noisy for a fault to stand out, the finding says so, and its eviden
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import hypot, pi, sqrt
 from typing import Literal
@@ -100,7 +100,12 @@ class Promise:
 
 
 def findings(
-    before: Floats, after: Floats, noise: Noise, left: Noise | None, promise: Promise, domain: Domain = Domain.SRGB
+    before: Floats,
+    after: Floats,
+    noise: Noise,
+    measure: Callable[[], Noise] | None,
+    promise: Promise,
+    domain: Domain = Domain.SRGB,
 ) -> tuple[Finding, ...]:
     """Compare the input and the output of a step.
 
@@ -108,8 +113,10 @@ def findings(
     ----------
     before, after
         Planes ``(C, H, W)``, nominal 0...1.
-    noise, left
-        Noise that was known before the step, and measured after it.
+    noise
+        Noise that was known before the step.
+    measure
+        Measures the noise of the output; called where that tells something.
     """
     found = [_clipped(before, after, domain)]
     promised = promise.level
@@ -117,8 +124,9 @@ def findings(
         return (*found, _changed(before, after))
     if min(before.shape[1:]) < LEAST:
         return (*found, _level(before, after, noise, promised))
-    level, *sides = together(
+    level, left, *sides = together(
         lambda: _level(before, after, noise, promised),
+        lambda: measure() if measure else None,
         lambda: seams.along(before, after, "column"),
         lambda: seams.along(before, after, "row"),
     )
@@ -151,7 +159,7 @@ def _clipped(before: Floats, after: Floats, domain: Domain) -> Finding:
     """Compare how many values lie at or beyond white, and in developed pictures black."""
 
     def share(planes: Floats) -> float:
-        few = planes[:, :: max(1, planes.shape[1] // 1024), :: max(1, planes.shape[2] // 1024)]
+        few = planes[:, :: max(1, planes.shape[1] // 512), :: max(1, planes.shape[2] // 512)]
         beyond = few >= 1 if domain is Domain.MOSAIC else (few >= 1) | (few <= 0)
         return float(beyond.mean())
 

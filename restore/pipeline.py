@@ -251,10 +251,8 @@ class _Run:
     def _evidence(self, method: Method, step: Step, before: Tensor, after: Tensor, level: Noise) -> tuple[Finding, ...]:
         if method.domain is None:
             return ()
-        is_denoiser = method.keeps_level is not None
-        left = self._measured() if is_denoiser and min(before.shape[1:]) >= evidence.LEAST else None
         promise = Promise(method.keeps_level, method.keeps_edges, step.strength)
-        return evidence.findings(before.numpy(), after.numpy(), level, left, promise, self.picture.domain)
+        return evidence.findings(before.numpy(), after.numpy(), level, self._measured, promise, self.picture.domain)
 
     def _fold_tile(self) -> int | None:
         if isinstance(self.recipe.tile, int):

@@ -13,6 +13,9 @@ from restore.picture import Floats
 STEP = 0.0025
 """Smallest step between two halves of a picture, in fractions of white, that counts as a seam."""
 
+SPREAD = 256
+"""Columns that tell what differences of neighbours are usual."""
+
 
 class Straight(NamedTuple):
     """The largest step along one direction (0: none), where it is, and which one would surely have been found."""
@@ -28,19 +31,11 @@ def along(before: Floats, after: Floats, direction: Literal["column", "row"]) ->
     old, new = before.transpose(axes), after.transpose(axes)
     worst, told, place = 0.0, 0.0, ""
     for number, rows in enumerate(_parts(new.shape[1])):
-        step, at, least = _step(_mean(old[:, rows]), _mean(new[:, rows]))
+        step, at, least = _step(old[:, rows], new[:, rows])
         told = least if number == 0 else told
         if abs(step) > abs(worst):
             worst, place = step, f"{direction} {at}"
     return Straight(worst, place, told)
-
-
-def _mean(planes: Floats) -> Floats:
-    """Return the mean of planes: a third of the time of ``planes.mean(0)``."""
-    total = planes[0]
-    for plane in planes[1:]:
-        total = total + plane
-    return np.asarray(total / np.float32(len(planes)), np.float32)
 
 
 def _parts(length: int) -> Iterator[slice]:
@@ -53,27 +48,49 @@ def _parts(length: int) -> Iterator[slice]:
 
 
 def _step(before: Floats, after: Floats, reach: int = 8) -> tuple[float, int, float]:
-    """Return the largest step of ``(n, W)`` that only ``after`` has (or 0), its column, and what is surely found.
+    """Return the largest step of ``(C, n, W)`` that only ``after`` has (or 0), its column, and what is surely found.
 
     A seam moves every row by the same amount, so it is the median over rows of the difference of two columns; it
     stands out of the differences around it; and what was removed steps by as much, the other way, in each third of the
-    rows, while an edge of the scene is not in what was removed.
+    rows, while an edge of the scene is not in what was removed. Medians cost most: they are taken where what was
+    removed steps, and at columns spread over the picture, for what is usual.
     """
-    ordered = np.sort(np.diff(after, axis=1), axis=0)  # a fifth of np.median's time
-    jumps = ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1].mean(0)
-    usual = 1.5 * float(np.median(np.abs(jumps - np.median(jumps))))
-    beside = (np.roll(jumps, 1) + np.roll(jumps, -1)) / 2
-    sums = np.cumsum(np.pad((before - after).mean(0, dtype=np.float64), (1, 0)))
+    sums = np.cumsum(np.pad(_profile(before) - _profile(after), (1, 0)))
     means = (sums[reach:] - sums[:-reach]) / reach
     steps = means[reach:] - means[:-reach]  # at columns reach...W - reach
     noise = 1.5 * float(np.median(np.abs(steps - np.median(steps))))
-    sharp: NDArray[np.floating] = (jumps - beside)[reach - 1 : len(jumps) - reach + 1]
+    apart = max(1, after.shape[2] // SPREAD)
+    jumps = _medians(after[:, :, 1::apart], after[:, :, :-1:apart])
+    usual = 1.5 * float(np.median(np.abs(jumps - np.median(jumps))))
     told = max(STEP + 6 * usual, 12 * noise)  # from there each third holds 0.4 of it, by four standard deviations
-    is_seam = (np.abs(sharp) > STEP + 4 * usual) & (np.abs(steps) > 6 * noise)
-    is_seam &= np.abs(sharp + steps) < 0.5 * np.abs(sharp)
+    columns = reach + np.flatnonzero(np.abs(steps) > 6 * noise)
+    jump = {by: _medians(after[:, :, columns + by], after[:, :, columns + by - 1]) for by in (-1, 0, 1)}
+    sharp = jump[0] - (jump[-1] + jump[1]) / 2
+    is_seam = np.abs(sharp) > STEP + 4 * usual
+    is_seam &= np.abs(sharp + steps[columns - reach]) < 0.5 * np.abs(sharp)
     for at in sorted(np.flatnonzero(is_seam), key=lambda at: -abs(sharp[at])):
-        rest = (before - after)[:, at : at + 2 * reach]
+        near = np.s_[:, :, columns[at] - reach : columns[at] + reach]
+        rest = (before[near] - after[near]).mean(0)
         thirds = np.array_split(rest[:, reach:].mean(1) - rest[:, :reach].mean(1), 3)
         if all(-np.sign(sharp[at]) * third.mean() > 0.4 * abs(sharp[at]) for third in thirds):
-            return float(sharp[at]), int(at) + reach, told
+            return float(sharp[at]), int(columns[at]), told
     return 0.0, 0, told
+
+
+def _profile(planes: Floats) -> NDArray[np.float64]:
+    """Return the mean of each column of ``(C, n, W)``; numpy's ``mean`` takes twice the time across rows."""
+    return np.asarray(np.einsum("cnw->w", planes) / np.float64(planes.shape[0] * planes.shape[1]), np.float64)
+
+
+def _medians(here: Floats, beside: Floats) -> Floats:
+    """Return the median over rows of the difference of columns ``(C, n, k)``."""
+    ordered = np.sort(_mean(here) - _mean(beside), axis=0)  # a fifth of np.median's time
+    return np.asarray(ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1].mean(0), np.float32)
+
+
+def _mean(planes: Floats) -> Floats:
+    """Return the mean of planes: a third of the time of ``planes.mean(0)``."""
+    total = planes[0]
+    for plane in planes[1:]:
+        total = total + plane
+    return np.asarray(total / np.float32(len(planes)), np.float32)
