@@ -53,7 +53,7 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run ended.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Files worked on at the same time (default: 1; on Ray what fits).")
+        int | None, typer.Option(min=1, help="Files worked on at the same time (default: what pays and fits).")
     ] = None,
     engine: Annotated[Literal["local", "ray"], typer.Option(help="Who works: this process, or Ray workers.")] = "local",
     address: Annotated[

@@ -12,14 +12,17 @@ from pathlib import Path
 
 import torch
 
+from restore import methods
 from restore.errors import Cancelled, MemoryLimitError, RecipeError, RestoreError, WriteError
 from restore.files.atomic import sweep
 from restore.jobs import engine, side
 from restore.jobs.journal import DONE, FAILED, STARTED, Journal, Line
 from restore.jobs.plan import Existing, Work
 from restore.jobs.report import LOCAL, RAY, OnEvent, Options, Outcome, Report, Status
+from restore.jobs.room import Room, automatic
 from restore.jobs.worker import Hands, Piece, Worker, make_folder
-from restore.recipe import Recipe
+from restore.memory import free_memory
+from restore.recipe import AUTO, Recipe
 from restore.runtime import Runtime
 
 
@@ -50,8 +53,8 @@ def run_folder(
             make_folder(options.folder)
             journal = stack.enter_context(Journal(options.folder))
         _sweep(works)
-        hands, jobs = _hands(works, recipe, runtime, options, on_event, notes, stack)
-        job = _Job(recipe, runtime, options, journal, hands)
+        hands, jobs, room = _hands(works, recipe, runtime, options, on_event, notes, stack)
+        job = _Job(recipe, runtime, options, journal, hands, room)
         for outcome in engine.threads(works, job.read, job.finish, jobs=jobs, on_thread=hands.settle):
             outcomes.append(outcome)
             on_event(outcome)
@@ -68,18 +71,26 @@ def _hands(
     on_event: OnEvent,
     notes: list[str],
     stack: ExitStack,
-) -> tuple[Hands, int]:
-    """Return who works on the files, and on how many at the same time; ``stack`` ends it."""
+) -> tuple[Hands, int, Room | None]:
+    """Return who works on the files, on how many at the same time, and what room they share; ``stack`` ends it."""
     if options.engine == RAY:
         from restore.jobs.ray_engine import RayWorkers
 
         workers = stack.enter_context(RayWorkers(recipe, runtime, options, on_event, notes.append, len(works)))
-        return workers, workers.count
+        return workers, workers.count, None
     if options.engine != LOCAL or options.address is not None:
         raise RecipeError(f"--engine is {LOCAL} or {RAY}, not {options.engine!r}; --address goes with --engine {RAY}")
-    cores, jobs = torch.get_num_threads(), options.jobs or 1
+    cores = torch.get_num_threads()
+    jobs = options.jobs or (1 if _is_heavy(recipe, options) else automatic(len(works), cores))
     stack.callback(torch.set_num_threads, cores)
-    return Worker(recipe, runtime, options, on_event, max(1, cores // jobs)), jobs
+    worker = Worker(recipe, runtime, options, on_event, max(1, cores // jobs))
+    return worker, jobs, Room(jobs, cores, 2 / 3 * free_memory(torch.device("cpu")))
+
+
+def _is_heavy(recipe: Recipe, options: Options) -> bool:
+    """Return whether a picture may take all the memory there is: with networks from elsewhere, and standard errors."""
+    is_fitted = any(methods.get(step.method).fits_per_image for step in recipe.steps if step.method != AUTO)
+    return options.uncertainty or is_fitted or any(step.weights for step in recipe.steps)
 
 
 def _is_there(path: Path) -> bool:
@@ -109,6 +120,7 @@ class _Job:
     options: Options
     journal: Journal | None
     hands: Hands
+    room: Room | None
 
     def read(self, work: Work) -> _Loaded:
         """Read a file, unless it is to be skipped."""
@@ -167,6 +179,14 @@ class _Job:
             raise _RefusedError(target, "exists already; use --overwrite, --skip-existing or another folder")
 
     def _finish(self, piece: Piece) -> Outcome:
+        if self.room is None:
+            return self._made(piece)
+        height, width = piece.pictures[0].size
+        with self.room.entered(height * width) as threads:
+            torch.set_num_threads(threads)
+            return self._made(piece)
+
+    def _made(self, piece: Piece) -> Outcome:
         self.hands.restore(piece)
         assert piece.target is not None
         self._check_free(piece.target)
