@@ -13,7 +13,7 @@ from restore.picture import Floats
 STEP = 0.0025
 """Smallest step between two halves of a picture, in fractions of white, that counts as a seam."""
 
-SPREAD = 256
+SPREAD = 512
 """Columns that tell what differences of neighbours are usual."""
 
 
