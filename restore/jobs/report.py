@@ -27,8 +27,8 @@ class Options:
     format, depth
         What to write; ``"keep"`` and None keep the input's own.
     jobs
-        Files worked on at the same time; None means up to four here, by files and cores, and on Ray as many as the
-        cluster holds. Here never more than fit into memory beside each other.
+        Files worked on at the same time; None means up to four here, by files and cores (one on a GPU), and on Ray as
+        many as the cluster holds. Here never more than fit into memory beside each other.
     reference
         Folder of clean pictures of the same names, to score against.
     engine, address

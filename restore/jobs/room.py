@@ -18,8 +18,7 @@ TILED, WHOLE = 200, 50
 def automatic(files: int, cores: int) -> int:
     """Return how many of some files to work on at the same time.
 
-    One thread does more work than each of several that share a picture, and with a GPU most of the time is the
-    processor's; the last files find few workers.
+    One thread does more work than each of several that share a picture; the last files find few workers.
 
     >>> [automatic(files, cores) for files, cores in ((1, 8), (5, 8), (7, 8), (100, 8), (100, 2))]
     [1, 1, 2, 4, 2]

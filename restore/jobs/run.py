@@ -81,7 +81,8 @@ def _hands(
     if options.engine != LOCAL or options.address is not None:
         raise RecipeError(f"--engine is {LOCAL} or {RAY}, not {options.engine!r}; --address goes with --engine {RAY}")
     cores = torch.get_num_threads()
-    jobs = options.jobs or (1 if _is_heavy(recipe, options) else automatic(len(works), cores))
+    is_one = _is_heavy(recipe, options) or runtime.compute("fp32").device.type != "cpu"
+    jobs = options.jobs or (1 if is_one else automatic(len(works), cores))
     stack.callback(torch.set_num_threads, cores)
     worker = Worker(recipe, runtime, options, on_event, max(1, cores // jobs))
     return worker, jobs, Room(jobs, cores, 2 / 3 * free_memory(torch.device("cpu")))
