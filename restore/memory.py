@@ -19,7 +19,8 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         from torch import cuda
 
-        return int(cuda.mem_get_info(device)[0])
+        kept = cuda.memory_reserved(device) - cuda.memory_allocated(device)  # by PyTorch, for what comes next
+        return int(cuda.mem_get_info(device)[0]) + kept
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ResultError
-from restore.memory import pages_kept
+from restore.memory import free_memory, pages_kept
 
 OnTile = Callable[[int, int], None]
 """Called after each tile with the number done and the total; raise in it to stop."""
@@ -113,7 +113,8 @@ def _taken(planes: Tensor, span: Span, axis: int) -> Tensor:
     if span.stop <= length:
         return inside
     bounced = np.pad(np.arange(length), (0, span.stop - length), mode="reflect" if length > 1 else "edge")
-    return torch.cat([inside, planes.index_select(axis, torch.from_numpy(bounced[length:].copy()))], axis)
+    beyond = torch.from_numpy(bounced[length:].copy()).to(planes.device)
+    return torch.cat([inside, planes.index_select(axis, beyond)], axis)
 
 
 def cut(planes: Tensor, rows: Span, columns: Span) -> Tensor:
@@ -143,7 +144,8 @@ def apply(
         Largest side, or height and width, of a tile's core; None runs the whole picture at once. Ignored when
         ``op`` needs the whole.
     device
-        Where tiles are computed.
+        Where tiles are computed. Picture and result lie there too, one way over and one way back, where they take but
+        an eighth of the free memory; else each tile goes over by itself.
 
     Returns
     -------
@@ -158,8 +160,11 @@ def apply(
     size = None if op.seams is Seams.WHOLE else tile
     windows = plan(planes, tile=size, halo=op.halo, multiple=op.multiple)
     is_blended = op.seams is Seams.BLEND and len(windows) > 1
-    out = torch.zeros_like(planes, device="cpu") if is_blended else torch.empty_like(planes, device="cpu")
-    fade_rows, fade_columns = (_fades([w[axis] for w in windows]) if is_blended else {} for axis in (0, 1))
+    is_small = device != "cpu" and 16 * planes.nbytes <= free_memory(torch.device(device))
+    home = device if is_small else "cpu"
+    planes = planes.to(home)
+    out = torch.zeros_like(planes) if is_blended else torch.empty_like(planes)
+    fade_rows, fade_columns = (_fades([w[axis] for w in windows], home) if is_blended else {} for axis in (0, 1))
     with pages_kept():
         for done, (rows, columns) in enumerate(windows, 1):
             source = cut(planes, rows, columns).to(device)
@@ -167,7 +172,7 @@ def apply(
                 result = op.run(source)
             if result.shape != source.shape:
                 raise ResultError(f"a tile of shape {tuple(source.shape)} came back as {tuple(result.shape)}")
-            result = result.to("cpu", torch.float32)
+            result = result.to(home, torch.float32)
             if is_blended:
                 _fade_in(out, result * (fade_rows[rows][:, None] * fade_columns[columns]), rows, columns)
             else:
@@ -176,7 +181,7 @@ def apply(
                 out[:, rows.first : rows.last, columns.first : columns.last] = inner
             if on_tile is not None:
                 on_tile(done, len(windows))
-    return out
+    return out.cpu()
 
 
 def _fade_in(out: Tensor, faded: Tensor, rows: Span, columns: Span) -> None:
@@ -185,7 +190,7 @@ def _fade_in(out: Tensor, faded: Tensor, rows: Span, columns: Span) -> None:
     out[:, rows.start : rows.start + height, columns.start : columns.start + width] += faded[:, :height, :width]
 
 
-def _fades(used: list[Span]) -> dict[Span, Tensor]:
+def _fades(used: list[Span], home: str) -> dict[Span, Tensor]:
     """Return weights of each span of an axis: smooth ramps where it overlaps neighbours, summing to one everywhere."""
     ordered = sorted(set(used), key=lambda s: s.start)
     fades = {span: torch.ones(span.stop - span.start) for span in ordered}
@@ -198,7 +203,7 @@ def _fades(used: list[Span]) -> dict[Span, Tensor]:
     total = torch.zeros(ordered[-1].stop)
     for span, fade in fades.items():
         total[span.start : span.stop] += fade
-    return {span: fade / total[span.start : span.stop] for span, fade in fades.items()}
+    return {span: (fade / total[span.start : span.stop]).to(home) for span, fade in fades.items()}
 
 
 def tiles(planes: Tensor, *, tile: Size, halo: int = 0) -> Iterator[tuple[Tensor, tuple[slice, slice]]]:

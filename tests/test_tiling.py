@@ -95,6 +95,24 @@ def test_blend_leaves_no_step() -> None:
     assert blended.diff(dim=2).abs().max() < 2 * own
 
 
+@pytest.mark.parametrize("seams", [Seams.EXACT, Seams.BLEND])
+def test_on_a_device_the_picture_lies_there(seams: Seams) -> None:
+    seen: list[Tensor] = []
+
+    def run(tile: Tensor) -> Tensor:
+        seen.append(tile)
+        return tile * 2
+
+    op = TileOp(run, halo=4, multiple=4, seams=seams)
+    planes = torch.arange(2 * 33 * 50.0).reshape(2, 33, 50)
+    here = apply(op, planes, tile=16)
+    count = len(seen)
+    there = apply(op, planes, tile=16, device="cpu:0")  # goes the way of a GPU
+    assert torch.equal(here, there)
+    assert there.device == torch.device("cpu")
+    assert all(torch.equal(a, b) for a, b in zip(seen[:count], seen[count:], strict=True))
+
+
 def test_whole_ignores_the_tile() -> None:
     sizes = []
     op = TileOp(lambda t: (sizes.append(t.shape), t)[1], seams=Seams.WHOLE)
