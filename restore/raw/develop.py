@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
+import cv2
 import numpy as np
 
 from restore.colour import linear_to_srgb
 from restore.errors import ArrayError
+from restore.memory import pages_kept
 from restore.picture import Floats, Image, RawImage
 from restore.raw.demosaic import demosaic
+from restore.threads import together
 
-STRIP = 384
+STRIP = 192
 """Rows developed at once; a multiple of every pattern's period."""
+_ROWS = 8
+"""Rows coloured and toned at once: what stays in the cache."""
 _MARGIN = 24
 """Rows read on both sides of a strip: beyond the demosaicing's reach, a multiple of every period."""
 
@@ -59,13 +65,19 @@ def develop(
     if gains.shape != (3,) or not (np.isfinite(gains).all() and gains.min() > 0):
         raise ArrayError(f"white balance must be three positive gains of R, G, B, got {white_balance}")
     gains /= gains.min()
-    matrix = (raw.camera_to_srgb * np.float32(2.0**exposure_ev)).T
+    matrix = np.asarray(raw.camera_to_srgb * np.float32(2.0**exposure_ev), np.float32)
     height, width = raw.size
     pixels = np.empty((height, width, 3), np.float32)
-    for top in range(0, height, STRIP):
-        linear = _camera_rgb(raw, gains, top) @ matrix
-        toned = standard_tone(linear) if tone == "standard" else linear
-        pixels[top : top + STRIP] = linear_to_srgb(toned.clip(0, 1))
+
+    def strip(top: int) -> None:
+        camera = _camera_rgb(raw, gains, top)
+        for row in range(0, len(camera), _ROWS):
+            linear = np.asarray(cv2.transform(camera[row : row + _ROWS], matrix), np.float32)
+            toned = standard_tone(linear) if tone == "standard" else linear
+            pixels[top + row : top + row + _ROWS] = linear_to_srgb(toned.clip(0, 1))
+
+    with pages_kept():
+        together(*(partial(strip, top) for top in range(0, height, STRIP)))
     return Image(pixels, meta=replace(raw.meta, extra={}))
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from restore.colour import Floats
 from restore.degrade.mosaic import add_raw_noise, draw_camera, resized, unprocess
 from restore.errors import RecipeError
 from restore.nets.anscombe import compressed, restored, stabilise
+from restore.nets.prune import lean
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.train import options
 from restore.train.camera_pairs import Camera, Clean, Pool, pictures, read_clean, read_dark
@@ -92,6 +94,15 @@ def loss(net: nn.Module, batch: Batch) -> Tensor:
     noisy, clean = batch
     clear: Tensor = noisy - net(*compressed(noisy)).float()
     return ((clear - clean).square().mean((1, 2, 3)) + Config.floor).log().mean()
+
+
+def leaner(state: Mapping[str, Tensor], source: Iterator[Batch], tolerance: float) -> dict[str, Tensor]:
+    """Return the state dict of a trained network without the channels that do not matter."""
+    net = UnshuffleUNet.from_state({name: value.cpu() for name, value in state.items()})
+    seen = [(*compressed(noisy), noisy - clean) for noisy, clean in islice(source, 12)]
+    return dict(
+        lean(net, [(details, beside, details - noise) for details, beside, noise in seen], tolerance).state_dict()
+    )
 
 
 Case = tuple[str, Floats, Floats, Told]
@@ -191,6 +202,7 @@ def main(argv: list[str] | None = None) -> None:
     made.add_argument("--clean", type=Path, metavar="DIR", help="clean raw files of any camera, or photos")
     made.add_argument("--noise", choices=BACKENDS, default="pnnp", help="who draws the noise of the profile")
     made.add_argument("--darks", type=Path, metavar="DIR", help="dark frames of the body, for --noise sfrn")
+    made.add_argument("--lean", type=float, default=0.0, help="what a block that lost channels may add to the error")
     made.add_argument("--out", type=Path, metavar="FILE", help="weights to write (default: RUN/KEY.safetensors)")
     made.add_argument("--widths", type=int, nargs=3, default=Config.widths, help="channels, of a network from scratch")
     made.add_argument("--ship", action="store_true", help="put a camera's weights among the shipped ones too")
@@ -211,6 +223,9 @@ def main(argv: list[str] | None = None) -> None:
     examples = options.examples(args, checkpoint, lambda rng, size: batches(lambda: task.draw(rng), size), config.batch)
     score = validation(task.kept, args.device)
     learnt, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)
+    if args.lean:
+        rng = np.random.default_rng(8)
+        learnt = leaner(learnt, batches(lambda: task.draw(rng), config.batch), args.lean)
     command = options.command("pnnp", made, args)
     if args.profile:
         out = args.out or args.run / f"{key}.safetensors"
