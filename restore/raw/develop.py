@@ -74,7 +74,7 @@ def develop(
         for row in range(0, len(camera), _ROWS):
             linear = np.asarray(cv2.transform(camera[row : row + _ROWS], matrix), np.float32)
             toned = standard_tone(linear) if tone == "standard" else linear
-            pixels[top + row : top + row + _ROWS] = linear_to_srgb(toned.clip(0, 1))
+            pixels[top + row : top + row + len(toned)] = linear_to_srgb(toned.clip(0, 1))
 
     with pages_kept():
         together(*(partial(strip, top) for top in range(0, height, STRIP)))
