@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from restore.errors import MemoryLimitError
+
 if TYPE_CHECKING:
     import torch
 
@@ -26,6 +28,26 @@ def free_memory(device: torch.device) -> int:
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out; on the CPU PyTorch has no class of its own for it."""
+    from torch import OutOfMemoryError
+
+    is_of_torch = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return is_of_torch or isinstance(error, MemoryError | OutOfMemoryError)
+
+
+@contextmanager
+def within_memory(what: str) -> Iterator[None]:
+    """Raise MemoryLimitError, naming what did not fit, where memory runs out within the block."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_exhausted(error):
+            raise
+        problem = f"{what} does not fit into memory; use a smaller picture or another device"
+        raise MemoryLimitError(problem) from error
 
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of mallopt(3)

@@ -13,7 +13,7 @@ import torch
 
 from restore import methods, weights
 from restore.errors import Cancelled, RecipeError, WeightsError
-from restore.memory import free_memory
+from restore.memory import free_memory, is_exhausted
 from restore.method import Compute, Restorer
 from restore.nets import int8
 from restore.tiling import Seams, TileOp
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from restore.recipe import Step
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+KEPT = 8
+"""Restorers that stay loaded: a page on which people try knobs would collect hundreds."""
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -83,7 +86,7 @@ class Runtime:
         return Compute(device, dtype)
 
     def load(self, step: Step, compute: Compute) -> Loaded:
-        """Return the restorer of a step, loaded once for all pictures.
+        """Return the restorer of a step, loaded once for all pictures; the `KEPT` used last are kept.
 
         Raises
         ------
@@ -94,9 +97,11 @@ class Runtime:
         """
         key = f"{step.method} {sorted(step.settings.items())} {step.weights} {compute}"
         with self._lock:
-            if key not in self._loaded:
-                self._loaded[key] = self._load(step, compute)
-            return self._loaded[key]
+            found = self._loaded.pop(key, None) or self._load(step, compute)
+            self._loaded[key] = found  # the last of them, so that the first is the one not used for longest
+            for old in list(self._loaded)[:-KEPT]:
+                del self._loaded[old]
+            return found
 
     def _load(self, step: Step, compute: Compute) -> Loaded:
         method = methods.get(step.method)
@@ -111,9 +116,9 @@ class Runtime:
             self.told(notice)
         try:
             restorer = method.load(step.checked(), found.state, compute)
-        except torch.OutOfMemoryError:
-            raise
         except (WeightsError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if is_exhausted(error):
+                raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise WeightsError(f"{source}: does not fit method {step.method!r}: {reason}") from error
         return Loaded(restorer, found.sha256, notice)
@@ -173,7 +178,19 @@ def tile_size(op: TileOp, wanted: int | str, size: tuple[int, int], device: torc
         return None if op.tile >= max(size) else (op.tile, op.tile)
     budget = min(free_memory(device) // 4 // op.bytes_per_pixel, LARGEST_TILE)
     best = fewest_pixels(size, op.halo, op.multiple, budget)
-    return None if best == size else best
+    if op.seams is Seams.BLEND:
+        best = (min(best),) * 2  # these tiles are part of the result, and a recipe holds one side
+    return None if best[0] >= size[0] and best[1] >= size[1] else best
+
+
+def smaller_tile(op: TileOp, tile: tuple[int, int]) -> tuple[int, int] | None:
+    """Return a tile of half the size, for when memory ran out; None where there is none."""
+    height, width = tile
+    if op.seams is Seams.WHOLE or max(tile) < 2 * max(16, op.multiple):
+        return None
+    if op.seams is Seams.BLEND:
+        return (max(tile) // 2,) * 2  # as in `tile_size`
+    return (height // 2, width) if height >= width else (height, width // 2)
 
 
 LARGEST_TILE = 8_500_000
@@ -185,13 +202,13 @@ def fewest_pixels(size: tuple[int, int], halo: int, multiple: int, budget: int) 
 
     >>> fewest_pixels((4000, 6000), 100, 8, 5_000_000)
     (2000, 2000)
-    >>> fewest_pixels((1000, 1000), 100, 8, 5_000_000)
-    (1000, 1000)
+    >>> fewest_pixels((1001, 1000), 100, 8, 5_000_000)
+    (1008, 1000)
     """
     counts = np.arange(1, 65)
     cores, sides, computed = [], [], []
     for n in size:
-        core = np.where(counts > 1, -(-n // counts // multiple) * multiple, n)
+        core = -(-n // counts // multiple) * multiple
         cores.append(core)
         sides.append(core + halo * np.minimum(counts - 1, 2))
         computed.append(n + 2 * halo * (counts - 1))

@@ -173,7 +173,7 @@ def notice(source: str, found: Weights) -> str | None:
     that nothing is known.
     """
     terms = found.metadata.get("licence") if _is_path(source) else manifest()[source].licence
-    if terms is None or terms.split(" ")[0] in FREE:
+    if terms is None or terms in FREE:
         return None
     return f"weights {Path(source).name}: licence {terms}; check that your use is allowed"
 

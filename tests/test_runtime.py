@@ -2,6 +2,7 @@
 
 import platform
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,17 @@ def test_restorers_are_loaded_once() -> None:
     assert other is not one
 
 
+def test_the_restorers_used_last_stay() -> None:
+    machine = Runtime(device="cpu")
+    compute = machine.compute("fp32")
+    steps = [Step(method="wavelet", settings={"shifts": n}) for n in range(1, runtime.KEPT + 1)]
+    loaded = [machine.load(step, compute) for step in steps]
+    assert machine.load(steps[0], compute) is loaded[0]
+    machine.load(Step(method="none"), compute)
+    assert machine.load(steps[0], compute) is loaded[0]
+    assert machine.load(steps[1], compute) is not loaded[1]
+
+
 def test_stop() -> None:
     machine = Runtime()
     machine.tick("a", 0.5)
@@ -55,15 +67,17 @@ def test_tiles_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     height, width = tile_size(op, "auto", (5000, 5000), CPU) or (0, 0)
     assert 0 < (height + 64) * (width + 64) <= 1_000_000
     assert tile_size(op, "off", (5000, 5000), CPU) is None
+    assert (tile_size(op, "auto", (901, 60000), CPU) or (0, 0))[0] == 904  # one row of tiles, as planned
+    blend = tile_size(replace(op, seams=Seams.BLEND), "auto", (901, 60000), CPU) or (0, 1)
+    assert blend[0] == blend[1]  # what a recipe can hold
     assert tile_size(op, 256, (100, 100), CPU) == (256, 256)
     assert tile_size(TileOp(lambda t: t, seams=Seams.WHOLE), 256, (5000, 5000), CPU) is None
 
 
 def test_shape_of_tiles() -> None:
-    assert fewest_pixels((100, 100), 10, 8, 10**6) == (100, 100)
+    assert fewest_pixels((100, 100), 10, 8, 10**6) == (104, 104)
     height, width = fewest_pixels((4000, 6000), 100, 8, 5_000_000)
-    assert height % 8 == 0 or height == 4000
-    assert width % 8 == 0 or width == 6000
+    assert height % 8 == width % 8 == 0
     assert (height + 200) * (width + 200) <= 5_000_000 + 200 * 8000
 
 

@@ -194,9 +194,13 @@ def test_imported_weights_run_and_their_terms_are_told_once(tmp_path: Path) -> N
     assert not np.array_equal(results[0].picture.pixels, np.random.default_rng(0).random((24, 24, 3), np.float32))
     path.write_bytes(weight_import.converted(tmp_path / "net.pth", may_unpickle=True, licence="MIT"))
     run_with(path, machine=Runtime(device="cpu", told=told.append))
+    both = "MIT AND LicenseRef-NonCommercial"
+    path.write_bytes(weight_import.converted(tmp_path / "net.pth", may_unpickle=True, licence=both))
+    run_with(path, machine=Runtime(device="cpu", told=told.append))
+    assert told[1:] == [f"weights net.safetensors: licence {both}; check that your use is allowed"]
     path.write_bytes(weight_import.converted(tmp_path / "net.pth", may_unpickle=True))
     run_with(path, machine=Runtime(device="cpu", told=told.append))
-    assert told[1:] == ["weights net.safetensors: licence not stated; check that your use is allowed"]
+    assert told[2:] == ["weights net.safetensors: licence not stated; check that your use is allowed"]
 
 
 def test_terms_of_shipped_weights_are_told(shipped: Path) -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from restore.errors import WriteError
 
+_UMASK = os.umask(0o022)  # it can only be read by setting it, for all threads: once, before there are several
+os.umask(_UMASK)
+
 _PREFIX, _PART = ".restore-", ".part"
 
 
@@ -32,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        part.chmod(0o666 & ~_umask())
+        part.chmod(0o666 & ~_UMASK)
         part.replace(path)
         sync_folder(path.parent)
     except OSError as error:
@@ -74,12 +77,6 @@ def _lock(handle: int, *, may_wait: bool) -> bool:
     except OSError:
         return False
     return True
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def sync_folder(folder: Path) -> None:

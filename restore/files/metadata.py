@@ -10,6 +10,9 @@ from typing import Any
 from restore.files import ifd
 from restore.picture import Meta
 
+FINEST = 5e7
+"""Pixels per inch, of half a nanometre: finer resolutions are faults of a file."""
+
 _INCHES = {2: 1.0, 3: 2.54}
 _DESCRIPTION = {270, ifd.MAKE, ifd.MODEL, ifd.ORIENTATION, ifd.SOFTWARE, 306, 315, 33432}
 """Also description, date, artist and copyright."""
@@ -61,12 +64,21 @@ def meta_from(
         exposure_s=_number(shot, ifd.EXPOSURE),
         camera=_camera(tags),
         orientation=orientation(tags),
-        dpi=dpi or resolution(tags),
+        dpi=_plausible(dpi) or _plausible(resolution(tags)),
         icc=icc or None,
         exif=exif,
         xmp=xmp or None,
         extra=extra or {},
     )
+
+
+def _plausible(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return pixels per inch that every format can hold; None for those of a damaged file.
+
+    >>> _plausible((300.0, 300.0)), _plausible((1e300, 300.0))
+    ((300.0, 300.0), None)
+    """
+    return dpi if dpi and min(dpi) > 0 and max(dpi) <= FINEST else None
 
 
 def orientation(tags: ifd.Tree) -> int:
@@ -117,7 +129,7 @@ def exif_with_orientation(exif: bytes | None, turn: int) -> bytes | None:
     if exif is not None and isinstance(known, ifd.Entry) and known.type in (ifd.SHORT, ifd.LONG):
         value = how.turned(known.type, ifd.make(known.type, turn).data)
         return exif[: known.place] + value + exif[known.place + len(value) :]
-    if turn == 1:
+    if turn == 1 and known is None:
         return exif
     if exif is None or not tags:
         return ifd.block({ifd.ORIENTATION: ifd.make(ifd.SHORT, turn)}, how.order)

@@ -133,6 +133,8 @@ def _decode8(plain: bytes, header: _Header) -> Canvas:
     with PngImagePlugin.PngImageFile(io.BytesIO(plain)) as picture:
         is_grey = header.colour in (0, 4)
         has_alpha = header.colour in (4, 6) or "transparency" in picture.info
+        if header.colour == 0 and header.depth in (2, 4) and has_alpha:  # Pillow widens samples, but not this one
+            picture.info["transparency"] *= 255 // ((1 << header.depth) - 1)
         mode = ("L" if is_grey else "RGB") + ("A" if has_alpha else "")
         shape = header.height, header.width, 1 if is_grey else 3
         canvas = Canvas(shape, has_alpha=has_alpha, white=255)

@@ -262,6 +262,8 @@ def _prepared(path: Path, container: str, image: Image, quality: int | None) -> 
     if image.pixels.size == 0:
         raise WriteError(path, "a picture without pixels cannot be written")
     _check_finite(path, image.pixels)
+    if image.alpha is not None:
+        _check_finite(path, image.alpha)
     if quality is not None and not 1 <= quality <= 100:
         raise WriteError(path, f"quality {quality} is outside 1...100")
     if max(image.size) > _LARGEST_SIDE.get(container, 1 << 30):
@@ -273,7 +275,7 @@ def _prepared(path: Path, container: str, image: Image, quality: int | None) -> 
     if container in _IS_UPRIGHT:
         image = image.upright()
     meta = image.meta
-    exif = exif_with_orientation(meta.exif, meta.orientation)
+    exif = meta.exif
     if container in _HAS_NO_DPI and meta.dpi and exif is None:
         exif = ifd.block(resolution_tags(meta.dpi))
-    return replace(image, meta=replace(meta, exif=exif))
+    return replace(image, meta=replace(meta, exif=exif_with_orientation(exif, meta.orientation)))

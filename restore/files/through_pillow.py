@@ -116,7 +116,7 @@ def write_jpeg(file: IO[bytes], image: Image, quality: int | None) -> None:
         options |= {"progressive": meta.extra.get("jpeg_progressive", False)}
     else:
         options |= {"quality": quality or QUALITY, "subsampling": 0}
-    if meta.dpi:
+    if meta.dpi and max(meta.dpi) < 1 << 16:
         options["dpi"] = meta.dpi
     exif = b"Exif\0\0" + meta.exif if meta.exif else b""
     try:

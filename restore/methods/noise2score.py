@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from restore import noise as measure
-from restore.errors import ArrayError
+from restore.errors import ArrayError, RecipeError
 from restore.method import Compute, Method, Role, Scene, Settings, State, knob
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.noise import Noise
@@ -67,8 +67,10 @@ class Noise2Score:
         if not torch.isfinite(scene.planes).all():
             raise ArrayError("the picture holds values that are not finite (NaN or infinite); replace them first")
         noise = _noise(scene)
+        if self.settings.kind == "mixed" and self.settings.level > 0:
+            raise RecipeError("mixed noise has two levels, which are measured: leave noise2score.level at 0")
         is_told = _is_given(scene.noise) or self.settings.level > 0
-        if not (noise.is_visible or (is_told and (noise.sigma > 0 or self.settings.level > 0))):
+        if noise.sigma == 0 and self.settings.level == 0:
             scene.note("no noise found: left unchanged")
             return TileOp(_same)
         stride = self.settings.stride or (1 if is_told else _stride(scene.planes, noise))
@@ -108,7 +110,7 @@ class Noise2Score:
                 return removal(noisy.to(self.compute.device), law).cpu()
 
         if level > 0 or _is_given(scene.noise):
-            told = Family.of(kind, level or noise.sigma)
+            told = Family.of(kind, level) if level > 0 else _with_sigma(kind, noise.sigma, scene.planes)
             fit = replace(refine(remove, parts, told, generator, rounds=0), law=told)
         else:
             fits = identify(remove, parts, noise.sigma, generator)
@@ -118,6 +120,17 @@ class Noise2Score:
         scene.progress(1.0)
         _report(scene, fit)
         return fit
+
+
+def _with_sigma(kind: str, sigma: float, noisy: Tensor) -> Family:
+    """Return the law of a name whose noise has, over a picture, the root mean square ``sigma``.
+
+    >>> _with_sigma("gamma", 0.1, torch.full((1, 8, 8), 0.5)).level  # 0.25 - 0.01 is the square of the signal
+    24.0
+    """
+    unit = Family.of(kind, 1.0)
+    signal = float(noisy.clamp_min(0).double().pow(unit.power).mean()) - (sigma**2 if unit.power == 2 else 0.0)
+    return Family(unit.power, sigma**2 / max(signal, 1e-6))
 
 
 def _mixed(removal: Removal, scene: Scene, noise: Noise) -> Callable[[Tensor], Tensor]:
@@ -149,18 +162,20 @@ def _is_given(noise: Noise) -> bool:
 
 
 def _noise(scene: Scene) -> Noise:
-    """Return the noise, measured anew where the picture's white is far from one (counts, temperatures, HDR)."""
+    """Return the noise; none where it cannot be seen.
+
+    It is measured anew where the picture's white is far from one (counts, temperatures, HDR).
+    """
     white = float(scene.planes.abs().flatten()[:: max(1, scene.planes.numel() // 100_000)].quantile(0.99))
-    if _is_given(scene.noise) or 0.1 <= white <= 4 or white == 0:
+    if _is_given(scene.noise):
         return scene.noise
-    pixels = (scene.planes / white).numpy().transpose(1, 2, 0)
-    found = measure.estimate(Image(pixels if pixels.shape[2] in (1, 3) else pixels[..., :1]))
-    return replace(
-        found if found.is_visible else replace(found, sigma=0.0),
-        sigma=found.sigma * white if found.is_visible else 0.0,
-        gain=found.gain * white,
-        read=found.read * white,
-    )
+    if 0.1 <= white <= 4 or white == 0:
+        white, found = 1.0, scene.noise
+    else:
+        pixels = (scene.planes / white).numpy().transpose(1, 2, 0)
+        found = measure.estimate(Image(pixels if pixels.shape[2] in (1, 3) else pixels[..., :1]))
+    sigma = found.sigma * white if found.is_visible else 0.0
+    return replace(found, sigma=sigma, gain=found.gain * white, read=found.read * white)
 
 
 def _stride(planes: Tensor, noise: Noise) -> int:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from restore.errors import WeightsError
+from restore.memory import is_exhausted
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet, by which pictures are normalised."""
@@ -148,9 +149,9 @@ class DinoV2:
                     x = self._block(x, _part(file, f"encoder.layer.{index}.", picture.device, dtype))
                     keep(index + 1)
                     heard(self._block_work(x.shape[1]))
-        except torch.OutOfMemoryError:
-            raise
         except (OSError, LookupError, RuntimeError, SafetensorError) as error:
+            if is_exhausted(error):
+                raise
             raise WeightsError(f"{self.folder}: is not a whole DINOv2 ({str(error).splitlines()[0]})") from error
         return [found[depth] for depth in taps]
 

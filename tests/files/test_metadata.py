@@ -55,6 +55,13 @@ def test_turning_changes_the_tag_and_nothing_else(order, kind, turn):
     assert sum(a != b for a, b in zip(turned, exif, strict=True)) == (turn != 5)
 
 
+def test_an_orientation_of_an_odd_type_is_replaced():
+    exif = ifd.block({ifd.ORIENTATION: ifd.Entry(1, b"\6")})
+    assert orientation(exif_tree(exif)[0]) == 6
+    for turn in (1, 3):
+        assert orientation(exif_tree(exif_with_orientation(exif, turn))[0]) == turn
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_turning_adds_a_missing_tag_and_leaves_maker_notes_where_they_were(order):
     note = bytes(range(100))

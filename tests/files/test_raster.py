@@ -23,7 +23,8 @@ from PIL import ImageOps
 
 from restore.colour import srgb_to_linear
 from restore.errors import ResultError, WriteError
-from restore.files import kind, read, suffix, write
+from restore.files import ifd, kind, read, suffix, write
+from restore.files.metadata import meta_from
 from restore.picture import Image, Meta, RawImage
 
 LOSSLESS = [
@@ -202,6 +203,17 @@ def test_small_depths_of_grey_png_span_black_to_white(tmp_path, depth):
     np.testing.assert_allclose(read(tmp_path / "a.png").pixels.ravel(), bits, atol=1e-6)
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_a_transparent_grey_makes_alpha_in_png(tmp_path, depth):
+    row = bytes([0, 0b10011011, 0b10000000])
+    (tmp_path / "a.png").write_bytes(png(16 // depth, 1, depth, 0, row, chunk(b"tRNS", struct.pack(">H", 1))))
+    bits = f"{0b1001101110000000:016b}"
+    samples = [int(bits[at : at + depth], 2) for at in range(0, 16, depth)]
+    alpha = read(tmp_path / "a.png").alpha
+    assert alpha is not None
+    assert alpha.ravel().tolist() == [float(sample != 1) for sample in samples]
+
+
 def test_a_transparent_key_makes_alpha_in_16_bit_png(tmp_path):
     rows = b"\0" + struct.pack(">6H", 1, 2, 3, 1, 2, 4)
     (tmp_path / "a.png").write_bytes(png(2, 1, 16, 2, rows, chunk(b"tRNS", struct.pack(">3H", 1, 2, 3))))
@@ -272,6 +284,30 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path):
     with pytest.raises(WriteError, match="profile"):
         write(tmp_path / "a.jxl", picture(256, 3, has_alpha=False, icc=alien))
     assert not list(tmp_path.iterdir())
+
+
+def test_alpha_with_a_hole_is_refused(tmp_path):
+    holed = np.full((37, 53), np.nan, np.float32)
+    with pytest.raises(ResultError, match="NaN"):
+        write(tmp_path / "a.png", replace(picture(256, 3, has_alpha=False), alpha=holed))
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "tiff", "webp", "avif", "bmp"])
+@pytest.mark.parametrize("dpi", [4294967295.0, 1e300, 5e-324])
+def test_a_resolution_that_cannot_be_is_left_out(tmp_path, name, dpi):
+    one = ifd.Entry(ifd.DOUBLE, struct.pack("<d", dpi))
+    unit = ifd.make(ifd.SHORT, 2)
+    meta = meta_from(tmp_path / "a", "jpeg", ifd.block({ifd.X_RESOLUTION: one, ifd.Y_RESOLUTION: one, ifd.UNIT: unit}))
+    after = read(write(tmp_path / f"a{suffix(name)}", picture(256, 3, has_alpha=False, exif=meta.exif, dpi=meta.dpi)))
+    assert after.size == picture(256, 3, has_alpha=False).size
+
+
+@pytest.mark.parametrize("name", ["webp", "avif"])
+def test_a_turned_picture_keeps_its_resolution(tmp_path, name):
+    after = read(
+        write(tmp_path / f"a{suffix(name)}", picture(256, 3, has_alpha=False, orientation=6, dpi=(300.0, 300.0)))
+    )
+    assert (after.meta.orientation, after.meta.dpi) == (6, (300.0, 300.0))
 
 
 def test_a_mosaic_with_a_hole_is_refused(tmp_path):

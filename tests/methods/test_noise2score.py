@@ -139,6 +139,27 @@ def test_what_is_not_finite_is_refused() -> None:
         restored(picture)
 
 
+@pytest.mark.parametrize("law", [Family.of("poisson", 0.03), Family.of("gamma", 25)], ids=lambda law: law.name)
+def test_a_stated_sigma_is_the_root_mean_square_of_every_law(law: Family) -> None:
+    truth = smooth()
+    noisy = law.draw(torch.from_numpy(truth), torch.Generator().manual_seed(0)).numpy()
+    _, made = report(noisy, sigma=mse(noisy, truth) ** 0.5, kind=law.name)
+    assert made.facts["level"] == pytest.approx(law.level, rel=0.1)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1e4])
+def test_any_unit_will_do(unit: float) -> None:
+    truth = smooth()
+    noisy = truth + np.random.default_rng(0).normal(0, 0.1, truth.shape).astype(np.float32)
+    found = restored(noisy * np.float32(unit)) / unit
+    assert mse(found, truth) < 0.08 * mse(noisy, truth)
+
+
+def test_mixed_noise_has_no_single_level() -> None:
+    with pytest.raises(RestoreError, match="two levels"):
+        restored(smooth(), kind="mixed", level=0.05)
+
+
 def test_a_wrong_level_shows_in_the_gain() -> None:
     noisy = gaussian(smooth(), np.random.default_rng(0), sigma=0.1)
     _, right = report(noisy, sigma=0.1)
