@@ -125,6 +125,25 @@ class Image:
         """Height and width as stored."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
+    def thin(self) -> Self:
+        """Return the picture with one channel where all three hold the same, as in black and white stored as RGB."""
+        red, *others = np.moveaxis(self.pixels, 2, 0)
+        few = np.s_[:: max(1, red.shape[0] // 64), :: max(1, red.shape[1] // 64)]  # tells most pictures apart
+        for part in (few, np.s_[:]):
+            if not others or not all(np.array_equal(red[part], other[part]) for other in others):
+                return self
+        return replace(self, pixels=self.pixels[..., :1])
+
+    def widened(self, channels: int) -> Self:
+        """Return a picture of one channel with so many that hold the same; any other as it is.
+
+        >>> picture = Image(np.zeros((2, 3, 3), np.float32))
+        >>> picture.thin().pixels.shape, picture.thin().widened(3).pixels.shape
+        ((2, 3, 1), (2, 3, 3))
+        """
+        is_one = self.pixels.shape[2] == 1
+        return replace(self, pixels=self.pixels.repeat(channels, 2)) if is_one and channels > 1 else self
+
     def upright(self) -> Self:
         """Return the picture turned for display, with orientation 1.
 

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from restore import choose, evidence, methods, noise, tiling, uncertainty
-from restore.errors import MemoryLimitError, RecipeError, ResultError
+from restore.errors import RecipeError, ResultError
 from restore.evidence import Finding, Promise
+from restore.memory import is_exhausted, within_memory
 from restore.method import Compute, Method, Role, Scene
 from restore.noise import Noise
 from restore.picture import Domain, Image, Picture, RawImage
@@ -26,7 +27,7 @@ from restore.planes import is_finite, planes_of, with_planes
 from restore.raw.develop import develop
 from restore.recipe import AUTO, Recipe, Step
 from restore.result import Result, StepReport
-from restore.runtime import Loaded, Runtime, precision_of, tile_size
+from restore.runtime import Loaded, Runtime, precision_of, smaller_tile, tile_size
 from restore.tiling import Seams, TileOp
 
 __all__ = ["Result", "StepReport", "run"]
@@ -52,6 +53,8 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
     Cancelled
         The caller asked to stop.
     """
+    if isinstance(picture, Image) and (thin := picture.thin()) is not picture:
+        return run(thin, recipe, runtime, with_uncertainty=with_uncertainty).widened(picture.pixels.shape[2])
     start = time.perf_counter()
     _check_order(picture, recipe)
     work = _Run(picture, recipe, runtime, runtime.compute(recipe.precision), with_uncertainty)
@@ -85,7 +88,7 @@ def _check_order(picture: Picture, recipe: Recipe) -> None:
 
 
 class _Made(NamedTuple):
-    """What a method made of a picture's planes."""
+    """What a method made."""
 
     loaded: Loaded
     scene: Scene
@@ -103,7 +106,7 @@ class _Run:
         self.picture, self.recipe, self.runtime, self.compute = picture, recipe, runtime, compute
         self.with_uncertainty = with_uncertainty
         self.rng, self._is_int8 = np.random.default_rng(recipe.seed), False
-        self.reports: list[StepReport] = []
+        self.reports = list[StepReport]()
         self.uncertainty: Image | None = None
         self._level: tuple[Picture, Noise] | None = None
 
@@ -125,8 +128,7 @@ class _Run:
 
     def choose(self, strength: float) -> None:
         """Run what ``auto`` chooses, looking anew before each: on the mosaic first, then on the developed picture."""
-        before = len(self.reports)
-        open_roles = list(Role)
+        before, open_roles = len(self.reports), list(Role)
         if isinstance(self.picture, RawImage):
             open_roles = [role for role in open_roles if not self._take(role, strength)]
             if self.recipe.develop is None:
@@ -230,7 +232,6 @@ class _Run:
         return made
 
     def _make(self, step: Step, planes: Tensor, compute: Compute) -> _Made:
-        loaded = self.runtime.load(step, compute)
         scene = Scene(
             planes=planes,
             domain=self.picture.domain,
@@ -242,9 +243,11 @@ class _Run:
             tiles=self.recipe.tile,
             progress=lambda share: self.runtime.tick(step.method, share / 2),
         )
-        if loaded.notice:
-            scene.note(loaded.notice)
-        op = loaded.restorer.prepare(scene)
+        with within_memory(f"method {step.method!r}"):
+            loaded = self.runtime.load(step, compute)
+            if loaded.notice:
+                scene.note(loaded.notice)
+            op = loaded.restorer.prepare(scene)
         out, tile = _apply_within_memory(op, planes, self.recipe, self.runtime, compute, step)
         return _Made(loaded, scene, op, out, tile)
 
@@ -255,9 +258,8 @@ class _Run:
         return evidence.findings(before.numpy(), after.numpy(), level, self._measured, promise, self.picture.domain)
 
     def _fold_tile(self) -> int | None:
-        if isinstance(self.recipe.tile, int):
-            return self.recipe.tile
-        return None if self.recipe.tile == "off" else 1024
+        tile = self.recipe.tile
+        return tile if isinstance(tile, int) else None if tile == "off" else 1024
 
     def decided(self) -> Recipe:
         """Return the recipe with everything that was chosen on the way."""
@@ -286,13 +288,13 @@ def _apply_within_memory(
                 device=str(compute.device),
                 on_tile=lambda done, total: runtime.tick(step.method, done / total),
             )
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            height, width = tile or size
-            if op.seams is Seams.WHOLE or max(height, width) < 2 * max(16, op.multiple):
-                raise MemoryLimitError(
-                    f"method {step.method!r} does not fit into memory, even in tiles of {height} x {width} pixels; "
-                    "use a smaller picture or another device"
-                ) from error
-            tile = (height // 2, width) if height >= width else (height, width // 2)
+        except (RuntimeError, MemoryError) as error:
+            less = smaller_tile(op, tile or size)
+            if less is None:
+                with within_memory(f"method {step.method!r}, even in tiles of {' x '.join(map(str, tile or size))},"):
+                    raise
+            if not is_exhausted(error):
+                raise
+            tile = less
         else:
             return out, tile

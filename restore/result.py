@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 from restore.evidence import Finding
 from restore.noise import Noise
@@ -61,6 +61,12 @@ class Result:
     reports: tuple[StepReport, ...]
     seconds: float
     uncertainty: Image | None = None
+
+    def widened(self, channels: int) -> Self:
+        """Return the result with so many channels that hold the same, where the picture has one."""
+        assert isinstance(self.picture, Image)
+        deviation = self.uncertainty and self.uncertainty.widened(channels)
+        return replace(self, picture=self.picture.widened(channels), uncertainty=deviation)
 
     @property
     def alarms(self) -> tuple[str, ...]:

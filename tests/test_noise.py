@@ -58,6 +58,15 @@ def test_white_noise_on_photos(level: int, mean_gate: float, is_stored: bool) ->
     assert max(errors) <= 0.2
 
 
+def test_what_was_measured_is_not_taken_for_given() -> None:
+    flat = np.random.default_rng(0).normal(0.5, 0.1, (512, 512, 3)).astype(np.float32)
+    assert 0.99 < estimate(Image(flat)).confidence < 1
+    holed = flat[..., 0].copy()
+    holed[3, 4] = np.nan
+    raw = RawImage(holed, ((0, 1), (1, 2)), ((0.0, 0.0), (0.0, 0.0)), 1.0)
+    assert estimate(raw).sigma == pytest.approx(0.1, rel=0.1)
+
+
 def test_clean_photos_have_little_noise() -> None:
     assert np.median([estimate(Image(clean)).sigma for clean in load("test/kodak")]) <= 2 / 255
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from restore import methods, pipeline
+from restore import methods, noise, pipeline
 from restore.errors import Cancelled, MemoryLimitError, RecipeError, ResultError
 from restore.method import Method, Settings
 from restore.picture import Domain, Image, RawImage
@@ -156,6 +156,28 @@ def test_smaller_tiles_when_memory_runs_out(planted) -> None:
     assert [shape[1:] for shape in seen[:4]] == [(96, 128), (96, 64), (48, 64), (48, 32)]
 
 
+def test_memory_that_a_processor_lacks(planted) -> None:
+    def hungry(tile: torch.Tensor) -> torch.Tensor:
+        return tile * 2 if tile.shape[1] < 40 else tile + torch.empty(1 << 50)  # PyTorch's own error
+
+    planted(hungry, seams=Seams.BLEND, halo=4)
+    first = run(photo(), recipe(Step(method="planted")), Runtime())
+    assert np.allclose(first.picture.pixels, photo().pixels * 2)
+    again = run(photo(), first.recipe, Runtime())
+    assert first.reports[0].tile == again.reports[0].tile == (24, 24)  # what a recipe can hold
+
+
+def test_memory_that_runs_out_before_the_first_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hungry:
+        def prepare(self, scene):  # noqa: ANN202
+            torch.empty(1 << 50)
+
+    method = Method("planted", "P", "For a test.", Domain.SRGB, Settings, lambda *_: Hungry())
+    monkeypatch.setattr(methods, "registry", lambda: {"planted": method})
+    with pytest.raises(MemoryLimitError, match="smaller picture"):
+        run(photo(), recipe(Step(method="planted")), Runtime())
+
+
 def test_memory_that_never_suffices(planted) -> None:
     def hungry(tile: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError
@@ -166,6 +188,17 @@ def test_memory_that_never_suffices(planted) -> None:
     planted(hungry, seams=Seams.WHOLE)
     with pytest.raises(MemoryLimitError):
         run(photo(), recipe(Step(method="planted")), Runtime())
+
+
+def test_black_and_white_stored_as_colour_is_one_channel(planted) -> None:
+    seen = []
+    planted(lambda tile: seen.append(tile.shape[0]) or tile * 2, deviation=lambda tile: tile)
+    grey = np.random.default_rng(0).normal(0.5, 0.1, (64, 64, 1)).astype(np.float32)
+    result = run(Image(grey.repeat(3, 2)), recipe(Step(method="planted")), Runtime(), with_uncertainty=True)
+    assert set(seen) == {1}
+    assert np.array_equal(result.picture.pixels, (grey * 2).repeat(3, 2))
+    assert result.uncertainty.pixels.shape == (64, 64, 3)
+    assert noise.estimate(Image(grey.repeat(3, 2))).sigma == pytest.approx(0.1, rel=0.1)
 
 
 def test_progress_and_cancel() -> None:

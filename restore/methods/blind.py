@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from restore.method import Compute, Method, Role, Scene, Settings, State, knob
-from restore.nets.blind_prior import BlindPrior, apart, blind_prior, stride_for, together
+from restore.nets.blind_prior import BlindPrior, apart, priors, stride_for, together
 from restore.picture import Domain
 from restore.tiling import TileOp
 
@@ -33,6 +32,7 @@ class Blind:
 
     settings: BlindSettings
     net: BlindPrior
+    grey: BlindPrior | None
     compute: Compute
 
     def prepare(self, scene: Scene, /) -> TileOp:
@@ -43,23 +43,25 @@ class Blind:
         scene.report["stride"] = stride
         why = f"neighbouring pixels' noise correlates by {correlation:.2f}" if wanted == "auto" else "as told"
         scene.note(f"taken apart with stride {stride}: {why}")
-        is_grey = scene.planes.shape[0] == 1
+        channels = scene.planes.shape[0]
+        net = self.grey if self.grey is not None and channels == 1 else self.net
+        is_expanded = channels != net.channels
+        if is_expanded:
+            scene.note("these weights have no network for grey pictures: much of the noise stays")
 
         def run(tile: Tensor) -> Tensor:
-            colour = tile.expand(3, -1, -1) if is_grey else tile
-            parts = apart(colour, stride).to(self.compute.dtype)
-            found = together(self.net(parts).float(), stride)
-            clean: Tensor = tile - (found.mean(0, keepdim=True) if is_grey else found)
+            parts = apart(tile.expand(net.channels, -1, -1), stride).to(self.compute.dtype)
+            found = together(net(parts).float(), stride)
+            clean: Tensor = tile - (found.mean(0, keepdim=True) if is_expanded else found)
             return clean
 
-        halo, multiple = stride * self.net.radius, stride * self.net.multiple
+        halo, multiple = stride * net.radius, stride * net.multiple
         return TileOp(run, halo=halo, multiple=multiple, bytes_per_pixel=60 * self.compute.dtype.itemsize)
 
 
 def load(settings: BlindSettings, state: State | None, compute: Compute) -> Blind:
     """Build the blind denoiser that the state dict describes; without one, a tiny seeded one."""
-    net = blind_prior(state).to(compute.device, compute.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Blind(settings, net, compute)
+    return Blind(settings, *priors(state, compute.device, compute.dtype), compute)
 
 
 METHOD = Method(

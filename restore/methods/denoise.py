@@ -10,7 +10,7 @@ from torch import Tensor
 
 from restore.method import Compute, Look, Method, Offer, Role, Scene, Settings, State, knob
 from restore.nets import int8
-from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.nets.unshuffle_unet import GREY, UnshuffleUNet, grey_part
 from restore.picture import Domain
 from restore.tiling import TileOp
 
@@ -34,8 +34,31 @@ class DenoiseSettings(Settings):
 
 
 @dataclass(frozen=True, eq=False)
+class Nets:
+    """A network, and the same in 8-bit integers where the processor and the weights have them."""
+
+    net: UnshuffleUNet
+    in_int8: UnshuffleUNet | None
+
+    @classmethod
+    def of(cls, state: State, compute: Compute) -> Nets:
+        """Build them from a state dict, made ready."""
+        is_int8 = compute.is_int8 and int8.is_fit(state)
+        in_int8 = _ready(int8.network(state), compute) if is_int8 else None
+        return cls(_ready(UnshuffleUNet.from_state(state), compute), in_int8)
+
+    def fitting(self, planes: Tensor, told: float) -> UnshuffleUNet:
+        """Return the network in 8-bit integers, if there is one and the picture lies where it was taught."""
+        low, high = (float(end) for end in planes.aminmax())
+        is_taught = told <= TAUGHT_SIGMA and max(-low, high - 1) <= TAUGHT_BEYOND
+        return self.in_int8 if self.in_int8 is not None and is_taught else self.net
+
+
+@dataclass(frozen=True, eq=False)
 class Denoiser:
-    """A network that is told the noise level as a plane.
+    """A network that is told the noise level as a plane; another one for grey, whose noise is in all it sees.
+
+    Weights without that one show a grey picture to the network for colour, three times, which is worth little.
 
     References
     ----------
@@ -44,8 +67,8 @@ class Denoiser:
     """
 
     settings: DenoiseSettings
-    net: UnshuffleUNet
-    in_int8: UnshuffleUNet | None
+    colour: Nets
+    grey: Nets | None
     compute: Compute
 
     def prepare(self, scene: Scene, /) -> TileOp:
@@ -59,29 +82,27 @@ class Denoiser:
         told = noise.sigma * (1 - 0.5 * self.settings.detail)
         levels = torch.tensor([0.0, told] if is_camera else [told, 0.0])[None, :, None, None]
         levels = levels.to(self.compute.device, self.compute.dtype)
-        is_grey = scene.planes.shape[0] == 1
-        net = self._fitting(scene, told)
+        channels = scene.planes.shape[0]
+        nets = self.grey if self.grey is not None and channels == 1 else self.colour
+        net = nets.fitting(scene.planes, told)
+        is_expanded = channels != net.channels
+        if is_expanded:
+            scene.note("these weights have no network for grey pictures: much of the noise stays")
 
         def run(tile: Tensor) -> Tensor:
-            colour = tile.expand(3, -1, -1) if is_grey else tile
+            colour = tile.expand(net.channels, -1, -1)
             found = net(colour[None].to(self.compute.dtype), levels)[0].float()
-            clean: Tensor = tile - (found.mean(0, keepdim=True) if is_grey else found)
+            clean: Tensor = tile - (found.mean(0, keepdim=True) if is_expanded else found)
             return clean
 
         bytes_per_pixel = 75 * self.compute.dtype.itemsize  # measured: 260 in float32, 150 in bfloat16
         return TileOp(
             run,
-            halo=self.net.radius,
-            multiple=self.net.multiple,
+            halo=net.radius,
+            multiple=net.multiple,
             bytes_per_pixel=bytes_per_pixel,
-            is_int8=net is self.in_int8,
+            is_int8=net is nets.in_int8,
         )
-
-    def _fitting(self, scene: Scene, told: float) -> UnshuffleUNet:
-        """Return the network in 8-bit integers, if there is one and the picture lies where it was taught."""
-        low, high = (float(end) for end in scene.planes.aminmax())
-        is_taught = told <= TAUGHT_SIGMA and max(-low, high - 1) <= TAUGHT_BEYOND
-        return self.in_int8 if self.in_int8 is not None and is_taught else self.net
 
 
 def _same(tile: Tensor) -> Tensor:
@@ -93,14 +114,12 @@ def load(settings: DenoiseSettings, state: State | None, compute: Compute) -> De
     if state is None:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            net = UnshuffleUNet(widths=(8, 12, 16), blocks=(1, 1, 1, 1, 1))
-            torch.nn.init.normal_(net.tail.weight, std=0.01)
-    else:
-        net = UnshuffleUNet.from_state(state)
-    in_int8 = None
-    if compute.is_int8 and state is not None and int8.is_fit(state):
-        in_int8 = _ready(int8.network(state), compute)
-    return Denoiser(settings, _ready(net, compute), in_int8, compute)
+            tiny = UnshuffleUNet(widths=(8, 12, 16), blocks=(1, 1, 1, 1, 1))
+            torch.nn.init.normal_(tiny.tail.weight, std=0.01)
+        return Denoiser(settings, Nets(_ready(tiny, compute), None), None, compute)
+    grey = grey_part(state)
+    colour = {name: value for name, value in state.items() if not name.startswith(GREY)}
+    return Denoiser(settings, Nets.of(colour, compute), Nets.of(grey, compute) if grey else None, compute)
 
 
 def _ready(net: UnshuffleUNet, compute: Compute) -> UnshuffleUNet:

@@ -6,7 +6,7 @@ import math
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from pydantic import field_validator
@@ -15,7 +15,7 @@ from torch import Tensor
 from restore import tiling
 from restore.errors import RecipeError
 from restore.method import Compute, Method, Scene, Settings, State, knob
-from restore.nets.blind_prior import BlindPrior, apart, blind_prior, denoised, stride_for, together
+from restore.nets.blind_prior import BlindPrior, apart, denoised, priors, stride_for, together
 from restore.nets.dvi import PictureNet, Posterior, PosteriorNet, standard_error, surrogate
 from restore.noise import Noise
 from restore.picture import Domain
@@ -129,11 +129,14 @@ class ScoreDvi:
 
     settings: ScoreDviSettings
     net: BlindPrior
+    grey: BlindPrior | None
     compute: Compute
     restarts: int = 1
 
     def prepare(self, scene: Scene, /) -> TileOp:
         """Fit all tiles of the region; what is handed back is the answer."""
+        if self.grey is not None and scene.planes.shape[0] == 1:
+            return replace(self, net=self.grey, grey=None).prepare(scene)
         rows, columns = region(self.settings.region, scene.planes)
         part = scene.planes[:, rows, columns]
         colour = part.expand(3, -1, -1)
@@ -221,8 +224,7 @@ class _Work:
 
     def _on_step(self, step: int, _: float) -> None:
         """Report progress; after some steps of the first tile, refuse what would take too long."""
-        done = len(self.fits)
-        steps = self.method.settings.steps
+        done, steps = len(self.fits), self.method.settings.steps
         self.scene.progress((done + step / steps) / self.tiles)
         if done or self.restarts:
             return
@@ -278,11 +280,11 @@ def region(text: str, planes: Tensor) -> tuple[slice, slice]:
 
 def load(settings: ScoreDviSettings, state: State | None, compute: Compute) -> ScoreDvi:
     """Build the blind denoiser that the state dict describes; without one, a tiny seeded one and a tiny fit."""
-    net = blind_prior(state, may_be_told=True).to(compute.device, compute.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    nets = priors(state, compute.device, compute.dtype, may_be_told=True)
     if state is None:
         tiny = settings.model_copy(update={"steps": min(settings.steps, 5), "width": 4})
-        return ScoreDvi(tiny, net, compute, restarts=0)
-    return ScoreDvi(settings, net, compute)
+        return ScoreDvi(tiny, *nets, compute, restarts=0)
+    return ScoreDvi(settings, *nets, compute)
 
 
 METHOD = Method(

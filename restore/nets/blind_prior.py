@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from restore.errors import WeightsError
 from restore.nets.bias_free_dncnn import BiasFreeDnCNN
-from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.nets.unshuffle_unet import UnshuffleUNet, grey_part
 
 BlindPrior = UnshuffleUNet | BiasFreeDnCNN
 """Predicts the noise of ``(B, 3, H, W)``; it has a ``radius`` and wants sides that are multiples of ``multiple``."""
@@ -19,6 +19,22 @@ STRIDES = ((0.15, 1), (1.0, 2))
 """Up to which correlation of neighbours' noise which stride makes the rest look white to the network.
 
 Wider strides are never chosen: they lose too much detail."""
+
+
+def priors(
+    state: Mapping[str, Tensor] | None, device: torch.device, dtype: torch.dtype, *, may_be_told: bool = False
+) -> tuple[BlindPrior, BlindPrior | None]:
+    """Return the blind denoisers for colour and, where the state dict holds one, for grey, ready to compute.
+
+    Raises
+    ------
+    WeightsError
+        As `blind_prior`.
+    """
+    part = grey_part(state or {})
+    grey = UnshuffleUNet.from_state(part).requires_grad_(requires_grad=False).eval() if part else None
+    colour = blind_prior(state, may_be_told=may_be_told).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return colour, grey and grey.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def blind_prior(state: Mapping[str, Tensor] | None, *, may_be_told: bool = False) -> BlindPrior:
@@ -50,7 +66,17 @@ def blind_prior(state: Mapping[str, Tensor] | None, *, may_be_told: bool = False
 
 
 def denoised(net: BlindPrior, picture: Tensor, deviation: Tensor) -> Tensor:
-    """Return ``(B, 3, H, W)`` without its white noise, whose standard deviation ``(B, 3, H, W)`` only some ask for."""
+    """Return ``(B, 3, H, W)`` without its white noise, whose standard deviation ``(B, 3, H, W)`` only some ask for.
+
+    A denoiser of grey takes each channel for itself.
+    """
+    if net.channels == 1:
+        alone, spread = (planes.reshape(-1, 1, *planes.shape[2:]) for planes in (picture, deviation))
+        return _denoised(net, alone, spread).reshape(picture.shape)
+    return _denoised(net, picture, deviation)
+
+
+def _denoised(net: BlindPrior, picture: Tensor, deviation: Tensor) -> Tensor:
     if isinstance(net, BiasFreeDnCNN) or net.conditions == 0:
         found: Tensor = net(picture)
     else:

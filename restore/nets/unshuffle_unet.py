@@ -16,6 +16,14 @@ Injection = Callable[[int, Tensor], Tensor]
 INT8 = ".int8_"
 """Part of the keys of a state dict that hold ranges of features, for :mod:`restore.nets.int8`."""
 
+GREY = "grey."
+"""Start of the keys of a second network in a state dict: the one for pictures of one channel."""
+
+
+def grey_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state dict of the network for grey pictures that lies in another; empty where there is none."""
+    return {name.removeprefix(GREY): value for name, value in state.items() if name.startswith(GREY)}
+
 
 class ResidualBlock(nn.Module):
     """``x + conv(relu(conv(x)))``, without biases; ``inner`` channels lie between the two."""
@@ -121,13 +129,16 @@ class UnshuffleUNet(nn.Module):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Self:
-        """Build the network whose sizes the state dict tells, and load it; ranges for integers are left out.
+        """Build the network whose sizes the state dict tells, and load it.
+
+        Ranges for integers, and a second network for grey pictures, are left out.
 
         Raises
         ------
         WeightsError
             The state dict is of another architecture.
         """
+        state = {name: value for name, value in state.items() if not name.startswith(GREY)}
         try:
             widths = tuple(state[key].shape[0] for key in ("head.weight", "down1.weight", "down2.weight"))
             channels = state["tail.weight"].shape[0] // 4

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -37,6 +38,9 @@ _LEAST = 1e-14
 _SURE = (1.15, 1.8)
 """Power of waves of 7 to 13 pixels over a mosaic's line: up to the first it is noise alone, from the second texture."""
 
+_MEASURED = 0.999
+"""Largest confidence of what was measured: one is for what was given."""
+
 _ROUNDING = 1e-6
 """Sigma below which noise is but the rounding of the transform: flat pictures have none."""
 
@@ -46,10 +50,14 @@ def estimate(picture: Image | RawImage) -> Noise:
 
     The total is measured for developed pictures whether the noise is white or not. A mosaic is taken to have
     white noise, each site of its pattern for itself. Saturated and black areas are left out. A picture with a
-    side shorter than 8 pixels (a mosaic: 8 periods of its pattern) has confidence 0.
+    side shorter than 8 pixels (a mosaic: 8 periods of its pattern) has confidence 0. Black and white stored as
+    colour is measured as one channel.
     """
     if isinstance(picture, RawImage):
         return _of_mosaic(picture)
+    if (thin := picture.thin()) is not picture:
+        found = estimate(thin)
+        return replace(found, channels=found.channels * picture.pixels.shape[2])
     spectra = measure(picture.pixels)
     count = picture.pixels.shape[2]
     if spectra is None:
@@ -96,7 +104,7 @@ def _of_mosaic(raw: RawImage) -> Noise:
         doubt = np.clip((seen[1] - np.log(_SURE[0])) / np.log(_SURE[1] / _SURE[0]), 0, 1)
         factor = float(np.exp(doubt * _answer("mosaic", seen)))
         gain, read = factor * gain, factor**0.5 * read
-    means = [max(float(site.mean()), 0.0) for site in sites]
+    means = [max(_mean(site), 0.0) for site in sites]
     channels = np.sqrt([gain * mean + read * read for mean in means])
     level = float((channels**2).mean())
     share = level / max(float(np.mean([s.power[0].mean() for s in found])), 1e-20)
@@ -106,8 +114,14 @@ def _of_mosaic(raw: RawImage) -> Noise:
         channels=tuple(float(v) for v in channels),
         gain=gain,
         read=read,
-        confidence=0.999 * float(np.sqrt(min(share, 1.0)) * min(1.0, blocks / 256)),
+        confidence=_MEASURED * float(np.sqrt(min(share, 1.0)) * min(1.0, blocks / 256)),
     )
+
+
+def _mean(site: Floats) -> float:
+    """Return the mean of the finite values."""
+    mean = float(site.mean())
+    return mean if np.isfinite(mean) else float(site.mean(where=np.isfinite(site)))
 
 
 def lowest_line(found: Sequence[Spectra], step: float) -> tuple[float, float]:
@@ -150,7 +164,7 @@ def _record(level: float, channels: Reals, spectra: Spectra, groups: Reals, spec
         gain=gain,
         read=read,
         correlation=_correlation(spectrum),
-        confidence=float(np.sqrt(min(share, 1.0)) * min(1.0, spectra.blocks / 256)),
+        confidence=_MEASURED * float(np.sqrt(min(share, 1.0)) * min(1.0, spectra.blocks / 256)),
     )
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from restore import degrade
 from restore.colour import Floats
-from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.nets.unshuffle_unet import UnshuffleUNet, grey_part
 from restore.train import options
 from restore.train.data import Photos, as_floats
-from restore.train.denoise import camera_pair
+from restore.train.denoise import WIDTHS, camera_pair, grey
 from restore.train.loop import fit
 from restore.train.ship import ship
 
@@ -35,6 +35,7 @@ class Config:
     sigmas: tuple[tuple[float, float, float], ...] = ((5, 55, 0.74), (0, 100, 0.2), (100, 255, 0.06))
     aliased_share: float = 0.3
     camera_share: float = 0.3
+    is_grey: bool = False
 
 
 Batch = tuple[Tensor, Tensor]
@@ -47,19 +48,21 @@ def level(config: Config, rng: np.random.Generator) -> float:
 
 
 def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Return noisy and clean ``(H, W, 3)``."""
+    """Return noisy and clean ``(H, W, C)``."""
     stride = 2 if rng.random() < config.aliased_share else 1
     if rng.random() < config.camera_share:
         noisy, clean, _ = camera_pair(photos, stride * config.patch, config.candidates, rng)
         top, left = (int(rng.integers(n - stride * config.patch + 1)) for n in clean.shape[:2])
         window = np.s_[top : top + stride * config.patch : stride, left : left + stride * config.patch : stride]
-        return noisy[window], clean[window]
+        tint: Callable[[Floats], Floats] = grey if config.is_grey else lambda picture: picture
+        return tint(noisy[window]), tint(clean[window])
     clean = photos.crop(stride * config.patch, rng, of=config.candidates)[::stride, ::stride]
+    clean = grey(clean) if config.is_grey else clean
     return degrade.gaussian(clean, rng, sigma=level(config, rng)), clean
 
 
 def batches(photos: Photos, config: Config, rng: np.random.Generator) -> Iterator[Batch]:
-    """Yield endless batches of noisy and clean ``(B, 3, P, P)``."""
+    """Yield endless batches of noisy and clean ``(B, C, P, P)``."""
     while True:
         noisy, clean = zip(*(example(photos, config, rng) for _ in range(config.batch)), strict=True)
         yield (
@@ -75,10 +78,11 @@ def loss(net: nn.Module, batch: Batch) -> Tensor:
     return ((clear - clean).square().mean((1, 2, 3)) + Config.floor).log().mean()
 
 
-def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
+def validation(photos: Photos, device: str, *, is_grey: bool = False) -> Callable[[nn.Module], str]:
     """Return a function that scores a network on held-out photos: PSNR at some levels of white noise."""
     rng = np.random.default_rng(1)
     clean = [as_floats(p[:256, :256]) for p in photos.pictures]
+    clean = [grey(picture) for picture in clean] if is_grey else clean
     cases = [(s, degrade.gaussian(c, rng, sigma=s / 255), c) for s in (5, 15, 25, 50, 100, 200) for c in clean]
 
     def score(net: nn.Module) -> str:
@@ -106,12 +110,16 @@ def main(argv: list[str] | None = None) -> None:
     """Run the training from the command line."""
     made = options.parser("blind", __doc__, minutes=30, rate=5e-4)
     made.add_argument("--patch", type=int, default=Config.patch, help="side of a crop")
+    made.add_argument(
+        "--grey", action="store_true", help="the network for pictures of one channel, not that for colour"
+    )
     args = made.parse_args(argv)
     options.prepare(args)
-    config, checkpoint = Config(patch=args.patch), args.run / "checkpoint.pt"
-    state = options.started(args)
-    net = UnshuffleUNet(conditions=0) if state is None else untold(state)
-    score = validation(Photos(args.photos, held_out=True), args.device)
+    config, checkpoint = Config(patch=args.patch, is_grey=args.grey), args.run / "checkpoint.pt"
+    state = options.started(args) or {}
+    state = grey_part(state) if args.grey else state
+    net = untold(state) if state else UnshuffleUNet(1 if args.grey else 3, 0, WIDTHS[args.grey])
+    score = validation(Photos(args.photos, held_out=True), args.device, is_grey=args.grey)
     photos = Photos(args.photos)
 
     def draw(rng: np.random.Generator, size: int) -> Iterator[Batch]:
@@ -119,6 +127,7 @@ def main(argv: list[str] | None = None) -> None:
 
     examples = options.examples(args, checkpoint, draw, config.batch)
     state, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)
+    state = options.with_other("blind", state, is_grey=args.grey)
     ship("blind", state, progress, command=options.command("blind", made, args), seed=args.seed)
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from restore import degrade, noise
-from restore.colour import Floats
+from restore.colour import Floats, luma
 from restore.nets import int8
 from restore.nets.prune import lean
-from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.nets.unshuffle_unet import UnshuffleUNet, grey_part
 from restore.picture import Image
 from restore.train import options
 from restore.train.data import Photos, as_floats
@@ -35,18 +35,27 @@ class Config:
     measured_share: float = 0.7
     told_low: float = 0.5
     told_high: float = 1.3
+    is_grey: bool = False
+
+
+WIDTHS = {False: (48, 96, 192), True: (32, 64, 128)}
+"""Of the networks for colour and for grey."""
 
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
 def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
-    """Return noisy and clean ``(H, W, 3)`` and the two noise levels (white, camera) the network is told."""
+    """Return noisy and clean ``(H, W, C)`` and the two noise levels (white, camera) the network is told."""
     if rng.random() >= config.camera_share:
         clean = photos.crop(config.patch, rng, of=config.candidates)
+        clean = grey(clean) if config.is_grey else clean
         sigma = rng.uniform(0, config.sigma_max)
         return degrade.gaussian(clean, rng, sigma=sigma), clean, np.array([sigma, 0], np.float32)
     noisy, clean, sigma = camera_pair(photos, config.patch, config.candidates, rng)
+    if config.is_grey:
+        noisy, clean = grey(noisy), grey(clean)
+        sigma = float(np.sqrt(np.mean((noisy - clean) ** 2)))
     top, left = (int(rng.integers(n - config.patch + 1)) for n in clean.shape[:2])
     window = np.s_[top : top + config.patch, left : left + config.patch]
     if rng.random() < config.measured_share:  # as inference finds it: it runs low, blocks do not show coarse noise
@@ -54,6 +63,11 @@ def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[F
     else:
         told = sigma * np.exp(rng.uniform(np.log(config.told_low), np.log(config.told_high)))
     return noisy[window], clean[window], np.array([0, told], np.float32)
+
+
+def grey(picture: Floats) -> Floats:
+    """Return the luma of ``(H, W, 3)``, ``(H, W, 1)``."""
+    return luma(picture)[..., None]
 
 
 def camera_pair(photos: Photos, patch: int, candidates: int, rng: np.random.Generator) -> degrade.Pair:
@@ -65,7 +79,7 @@ def camera_pair(photos: Photos, patch: int, candidates: int, rng: np.random.Gene
 
 
 def batches(photos: Photos, config: Config, rng: np.random.Generator) -> Iterator[Batch]:
-    """Yield endless batches ``(B, 3, P, P)``, ``(B, 3, P, P)``, ``(B, 2, 1, 1)``."""
+    """Yield endless batches ``(B, C, P, P)``, ``(B, C, P, P)``, ``(B, 2, 1, 1)``."""
     while True:
         noisy, clean, level = zip(*(example(photos, config, rng) for _ in range(config.batch)), strict=True)
         yield (
@@ -85,16 +99,17 @@ def loss(net: nn.Module, batch: Batch) -> Tensor:
     return ((clear - clean).square().mean((1, 2, 3)) + Config.floor).log().mean()
 
 
-def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
+def validation(photos: Photos, device: str, *, is_grey: bool = False) -> Callable[[nn.Module], str]:
     """Return a function that scores a network on held-out photos: PSNR for white noise, gain for camera noise."""
     rng = np.random.default_rng(1)
-    clean = [as_floats(p[:256, :256]) for p in photos.pictures]
+    tint: Callable[[Floats], Floats] = grey if is_grey else lambda picture: picture
+    clean = [tint(as_floats(p[:256, :256])) for p in photos.pictures]
     cases = [(f"{s}", degrade.gaussian(c, rng, sigma=s / 255), c, (s / 255, 0.0)) for s in (15, 25, 50) for c in clean]
     pairs = [degrade.camera(as_floats(p[:264, :264]), rng) for p in photos.pictures]
     cases += [
-        ("camera", p.noisy[:176, :176], p.clean[:176, :176], (0.0, noise.estimate(Image(p.noisy)).sigma))
-        for p in pairs
-        if min(p.clean.shape[:2]) >= 176
+        ("camera", noisy[:176, :176], truth[:176, :176], (0.0, noise.estimate(Image(noisy)).sigma))
+        for noisy, truth in ((tint(pair.noisy), tint(pair.clean)) for pair in pairs)
+        if min(truth.shape[:2]) >= 176
     ]
 
     def score(net: nn.Module) -> str:
@@ -109,9 +124,23 @@ def validation(photos: Photos, device: str) -> Callable[[nn.Module], str]:
     return score
 
 
-def finished(state: Mapping[str, Tensor], photos: Photos, tolerance: float) -> dict[str, Tensor]:
+def told(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict to begin with: of a network that was told other things, the first tells of both noises.
+
+    >>> UnshuffleUNet.from_state(told(UnshuffleUNet(1, 3).state_dict())).conditions
+    2
+    """
+    head, planes = state["head.weight"], state["tail.weight"].shape[0]
+    if head.shape[1] == planes + 2:
+        return dict(state)
+    return {**state, "head.weight": head[:, [*range(planes), planes, planes]]}
+
+
+def finished(
+    state: Mapping[str, Tensor], photos: Photos, tolerance: float, *, is_grey: bool = False
+) -> dict[str, Tensor]:
     """Return the state dict of a trained network made ready for use: leaner, with ranges for 8-bit integers."""
-    source = batches(photos, Config(batch=4, patch=128), np.random.default_rng(8))
+    source = batches(photos, Config(batch=4, patch=128, is_grey=is_grey), np.random.default_rng(8))
     examples = [(noisy, levels, clean) for noisy, clean, levels in islice(source, 12)]
     less = UnshuffleUNet.from_state({name: value.cpu() for name, value in state.items()})
     less = lean(less, examples, tolerance) if tolerance else less
@@ -124,12 +153,17 @@ def main(argv: list[str] | None = None) -> None:
     made = options.parser("denoise", __doc__, minutes=120)
     made.add_argument("--patch", type=int, default=Config.patch, help="side of a crop")
     made.add_argument("--lean", type=float, default=3e-4, help="what a block that lost channels may add to the error")
+    made.add_argument(
+        "--grey", action="store_true", help="the network for pictures of one channel, not that for colour"
+    )
     args = made.parse_args(argv)
     options.prepare(args)
-    config, checkpoint = Config(patch=args.patch), args.run / "checkpoint.pt"
-    state = options.started(args)
-    net = UnshuffleUNet() if state is None else UnshuffleUNet.from_state(state)
-    score = validation(Photos(args.photos, held_out=True), args.device)
+    config, checkpoint = Config(patch=args.patch, is_grey=args.grey), args.run / "checkpoint.pt"
+    state = options.started(args) or {}
+    state = grey_part(state) if args.grey else state
+    channels = 1 if args.grey else 3
+    net = UnshuffleUNet.from_state(told(state)) if state else UnshuffleUNet(channels, 2, WIDTHS[args.grey])
+    score = validation(Photos(args.photos, held_out=True), args.device, is_grey=args.grey)
     photos = Photos(args.photos)
 
     def draw(rng: np.random.Generator, size: int) -> Iterator[Batch]:
@@ -138,7 +172,8 @@ def main(argv: list[str] | None = None) -> None:
     examples = options.examples(args, checkpoint, draw, config.batch)
     state, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)
     command = options.command("denoise", made, args)
-    ship("denoise", finished(state, photos, args.lean), progress, command=command, seed=args.seed)
+    state = options.with_other("denoise", finished(state, photos, args.lean, is_grey=args.grey), is_grey=args.grey)
+    ship("denoise", state, progress, command=command, seed=args.seed)
 
 
 if __name__ == "__main__":

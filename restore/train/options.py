@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from restore import weights
+from restore.errors import WeightsError
+from restore.nets.unshuffle_unet import GREY
 from restore.train.feed import Chunk, Draw, Feed
 from restore.train.loop import Budget, steps_done
 
@@ -94,6 +96,19 @@ def budget(args: argparse.Namespace, *, minutes: float | None = None) -> Budget:
 def started(args: argparse.Namespace) -> dict[str, Tensor] | None:
     """Return the weights to go on from, in float32; None without ``--start``."""
     return {name: value.float() for name, value in weights.load(args.start)[0].items()} if args.start else None
+
+
+def with_other(key: str, state: Mapping[str, Tensor], *, is_grey: bool) -> dict[str, Tensor]:
+    """Return weights of both networks, for colour and grey: the one that was trained, and the other as it is shipped.
+
+    Where none is shipped, that one is left out.
+    """
+    try:
+        shipped = weights.load(key)[0]
+    except WeightsError:
+        shipped = {}
+    kept = {name: value for name, value in shipped.items() if name.startswith(GREY) is not is_grey}
+    return kept | {f"{GREY if is_grey else ''}{name}": value for name, value in state.items()}
 
 
 def command(method: str, made: argparse.ArgumentParser, args: argparse.Namespace) -> str:

@@ -40,7 +40,7 @@ def test_every_stride_is_tile_exact(stride: int) -> None:
 class Marks(nn.Module):
     """Stands for a network: what it calls noise is the number of the part it is shown."""
 
-    radius, multiple = 0, 1
+    channels, radius, multiple = 3, 0, 1
 
     def forward(self, parts: torch.Tensor) -> torch.Tensor:
         return torch.arange(len(parts), dtype=torch.float32)[:, None, None, None].expand_as(parts)
@@ -48,7 +48,7 @@ class Marks(nn.Module):
 
 def test_each_part_is_every_nth_pixel() -> None:
     planes = torch.zeros(3, 4, 6)
-    op = Blind(BlindSettings(stride="2"), Marks(), COMPUTE).prepare(scene(planes, 0.0))  # type: ignore[arg-type]
+    op = Blind(BlindSettings(stride="2"), Marks(), None, COMPUTE).prepare(scene(planes, 0.0))  # type: ignore[arg-type]
     assert op.run(planes)[1].neg().tolist() == [[0, 1] * 3, [2, 3] * 3] * 2
 
 
