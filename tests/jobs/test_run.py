@@ -172,6 +172,16 @@ def test_resume_does_what_is_missing_or_changed(pictures: Path, tmp_path: Path) 
     assert (out / "a.png").read_bytes() == b"edited by the user"
 
 
+def test_a_result_is_replaced_though_its_input_was_damaged_meanwhile(pictures: Path, tmp_path: Path) -> None:
+    out, resumed = tmp_path / "out", Options(tmp_path / "out", is_resumed=True)
+    job(pictures, out)
+    whole = noise_picture(pictures / "a.png", seed=9).read_bytes()
+    (pictures / "a.png").write_bytes(whole[: len(whole) // 2])
+    assert statuses(job(pictures, out, options=resumed)) == ["failed", "skipped", "skipped"]
+    (pictures / "a.png").write_bytes(whole)
+    assert statuses(job(pictures, out, options=resumed)) == ["done", "skipped", "skipped"]
+
+
 def test_resume_sees_other_content_at_the_path_of_weights(pictures: Path, tmp_path: Path) -> None:
     out, file = tmp_path / "out", tmp_path / "m.safetensors"
     state = dict(weights.load("denoise")[0])
