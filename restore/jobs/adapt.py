@@ -17,6 +17,7 @@ from torch import Tensor
 from restore import files, noise, weights
 from restore.arrays import from_array
 from restore.errors import ArrayError, RecipeError
+from restore.files import Limits
 from restore.files.atomic import replacing
 from restore.jobs.fitting import Fit, Moment, Objective
 from restore.nets.unshuffle_unet import UnshuffleUNet
@@ -68,6 +69,7 @@ def adapt(
     level: float = 0.0,
     start: str = "noise2score",
     seed: int = 0,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
     on_moment: Callable[[Moment], None] = lambda _: None,
     cancelled: Event | None = None,
 ) -> Adapted:
@@ -90,6 +92,8 @@ def adapt(
         known; a level of 0 is measured.
     start
         Weights to start from: a key of the manifest or a file.
+    limits
+        How large a file may be, all its pages together.
     on_moment
         Called whenever the held-out parts were looked at; the first call is before the first step.
     cancelled
@@ -107,7 +111,7 @@ def adapt(
     path = Path(out)
     if path.suffix != ".safetensors":
         raise RecipeError(f"the model is written as .safetensors, not {path.name!r}")
-    noisy = _planes(pictures)
+    noisy = _planes(pictures, limits)
     white = max(float(torch.cat([p.abs().flatten()[::97] for p in noisy]).quantile(0.999)), 1e-12)
     noisy = [p / white for p in noisy]
     net = deepcopy(for_channels(networks(weights.load(start)[0]), noisy[0].shape[0]))
@@ -136,14 +140,14 @@ def adapt(
     return Adapted(path, law.name, level, before, after, helped, tuple(curve), tuple(notes))
 
 
-def _planes(pictures: Sequence[Source]) -> list[Tensor]:
+def _planes(pictures: Sequence[Source], limits: Limits) -> list[Tensor]:
     """Read what was given as float32 ``(C, H, W)``."""
     images: list[Image] = []
     for source in pictures:
         if isinstance(source, np.ndarray):
             images.append(from_array(source))
         else:
-            images.extend([source] if isinstance(source, Image) else files.read_stack(source))
+            images.extend([source] if isinstance(source, Image) else files.read_stack(source, limits=limits))
     if not images:
         raise RecipeError("no pictures were given; give one or more noisy pictures of one kind")
     kinds = sorted({image.pixels.shape[2] for image in images})
