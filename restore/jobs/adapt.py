@@ -32,6 +32,8 @@ METHOD = "noise2score"
 """The method that takes the fitted weights."""
 WORTH = 0.02
 """Decibels of SURE by which held-out parts must gain, for the fitted network to be kept."""
+EXAM = 32
+"""Rows that are held out of a picture at the least."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def adapt(
     out
         The ``.safetensors`` file to write.
     minutes, steps
-        At most so long; with ``steps`` so many, whatever time they take.
+        At most so long; with ``steps`` so many, whatever time they take. More than none.
     objective
         How to learn without clean pictures: ``"gr2r"`` splits them exactly, ``"ardae"`` matches the score with the
         perturbation half of sigma, ``"sure"`` minimises Stein's estimate.
@@ -104,15 +106,17 @@ def adapt(
     ArrayError
         Pictures too small, or of different numbers of channels.
     RecipeError
-        Nothing to learn from: no pictures, no noise, or another file ending.
+        Nothing to learn from: no pictures, no noise, no time; or another file ending.
     FileError, WeightsError
         A picture or the start cannot be used.
     """
     path = Path(out)
     if path.suffix != ".safetensors":
         raise RecipeError(f"the model is written as .safetensors, not {path.name!r}")
+    if not (minutes if steps is None else steps) > 0:
+        raise RecipeError("nothing is learnt in no time; give more than 0 minutes, or more than 0 steps")
     noisy = _planes(pictures, limits)
-    white = max(float(torch.cat([p.abs().flatten()[::97] for p in noisy]).quantile(0.999)), 1e-12)
+    white = max(_near_white(noisy), 1e-12)
     noisy = [p / white for p in noisy]
     net = deepcopy(for_channels(networks(weights.load(start)[0]), noisy[0].shape[0]))
     if not isinstance(net, UnshuffleUNet):
@@ -162,6 +166,11 @@ def _planes(pictures: Sequence[Source], limits: Limits) -> list[Tensor]:
     return planes
 
 
+def _near_white(noisy: list[Tensor]) -> float:
+    """Return the brightness that a thousandth of all values is beyond."""
+    return float(np.quantile(np.concatenate([p.flatten()[::97].abs().numpy() for p in noisy]), 0.999))
+
+
 def _law(
     removal: Removal, noisy: list[Tensor], power: float | None, generator: torch.Generator, notes: list[str]
 ) -> Family:
@@ -182,15 +191,22 @@ def _law(
 
 
 def _parted(noisy: list[Tensor], generator: torch.Generator) -> tuple[list[Tensor], Tensor]:
-    """Return pictures to learn from, and parts ``(B, C, h, w)`` of others, or of their lower ends, to be tested on."""
+    """Return pictures to learn from, and parts ``(B, C, h, w)`` of others, or of their ends, to be tested on."""
     if len(noisy) >= 4:
         count = min(4, len(noisy) // 4)
         order = torch.randperm(len(noisy), generator=generator).tolist()
         tests, lessons = [noisy[i] for i in order[:count]], [noisy[i] for i in order[count:]]
     else:
-        cuts = [max(Fit.patch, p.shape[1] * 4 // 5) for p in noisy]
-        lessons = [p[:, :cut] for p, cut in zip(noisy, cuts, strict=True)]
-        tests = [p[:, min(cut, p.shape[1] - 32) :] for p, cut in zip(noisy, cuts, strict=True)]
+        tall = [p if p.shape[1] >= p.shape[2] else p.transpose(1, 2) for p in noisy]
+        shortest = min(p.shape[1] for p in tall)
+        if shortest < Fit.patch + EXAM:
+            raise ArrayError(
+                f"one to three pictures must be {Fit.patch + EXAM} pixels long, as a part of each is kept to judge by;"
+                f" one has {shortest}; give longer ones, or four"
+            )
+        cuts = [min(p.shape[1] * 4 // 5, p.shape[1] - EXAM) for p in tall]
+        lessons = [p[:, :cut] for p, cut in zip(tall, cuts, strict=True)]
+        tests = [p[:, cut:] for p, cut in zip(tall, cuts, strict=True)]
     height, width = (min(256, min(t.shape[axis] for t in tests) // 8 * 8) for axis in (1, 2))
     return lessons, torch.stack([part for t in tests for part in _spread(t, height, width)])
 
