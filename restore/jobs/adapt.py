@@ -131,6 +131,7 @@ def adapt(
         noisy = [plane[None] for picture in noisy for plane in picture]
     lessons, exam = _parted(noisy, generator)
     fit = Fit(net, law, objective, lessons, exam, generator)
+    begun = fit.best
     curve = fit.run(60 * minutes, steps, on_moment, cancelled or Event())
     before, after = curve[0].sure_psnr, max(m.sure_psnr for m in curve)
     helped = after >= before + WORTH
@@ -138,9 +139,8 @@ def adapt(
         notes.append("fitting did not help: the model holds the weights started from")
     told = law.scaled(white)
     level = told.level
-    _write(
-        path, fit.best, {"kind": law.name, "level": f"{level:.6g}", "before": f"{before:.3f}", "after": f"{after:.3f}"}
-    )
+    facts = {"kind": law.name, "level": f"{level:.6g}", "before": f"{before:.3f}", "after": f"{after:.3f}"}
+    _write(path, fit.best if helped else begun, facts)
     return Adapted(path, law.name, level, before, after, helped, tuple(curve), tuple(notes))
 
 

@@ -93,6 +93,15 @@ def test_what_does_not_help_is_said_and_undone(start: str, tmp_path: Path) -> No
     assert all(torch.equal(state[k], v) for k, v in weights.load(start)[0].items())
 
 
+@pytest.mark.usefixtures("_quick")
+def test_what_gains_too_little_is_undone_too(start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("restore.jobs.adapt.WORTH", 100.0)
+    made = adapt([noisy(0)], tmp_path / "m.safetensors", steps=40, kind="gaussian", level=0.1, start=start)
+    assert made.before < made.after and not made.helped
+    state, _ = weights.load(str(made.out))
+    assert all(torch.equal(state[k], v) for k, v in weights.load(start)[0].items())
+
+
 @pytest.mark.parametrize("unit", [1000.0, 1e-3])
 def test_any_unit_gives_the_same_fit(start: str, tmp_path: Path, unit: float) -> None:
     pictures = [noisy(seed) for seed in range(2)]
