@@ -17,6 +17,7 @@ from restore.errors import Cancelled, MemoryLimitError, RecipeError, RestoreErro
 from restore.files.atomic import sweep
 from restore.jobs import engine, side
 from restore.jobs.journal import DONE, FAILED, STARTED, Journal, Line
+from restore.jobs.lines import named
 from restore.jobs.plan import Existing, Work
 from restore.jobs.report import LOCAL, RAY, OnEvent, Options, Outcome, Report, Status
 from restore.jobs.room import Room, automatic
@@ -157,7 +158,7 @@ class _Job:
             return Outcome(work, Status.FAILED, error=str(refusal), kind="WriteError")
         except (RestoreError, MemoryError) as error:
             error = error if isinstance(error, RestoreError) else MemoryLimitError(f"{work.source}: {_NO_ROOM}")
-            outcome = Outcome(work, Status.FAILED, error=_named(error, work), kind=type(error).__name__)
+            outcome = Outcome(work, Status.FAILED, error=named(error, work.source), kind=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - a bug in one file's work must not cost the others; it is shown
             text = f"{work.source}: internal error, please report it ({type(error).__name__}: {error})"
             trace = traceback.format_exc()
@@ -217,9 +218,3 @@ class _RefusedError(WriteError):
 
 
 _NO_ROOM = "does not fit into memory; use a smaller picture, or --jobs 1"
-
-
-def _named(error: RestoreError, work: Work) -> str:
-    """Say an error with the file it is about."""
-    text = str(error)
-    return text if text.startswith(str(work.source)) else f"{work.source}: {text}"
