@@ -70,7 +70,10 @@ def sigma_of(target: Path) -> Path:
 
 
 def record(result: Result, made: Made) -> dict[str, Any]:
-    """Return the side file's content as JSON values, without paths of this machine."""
+    """Return the side file's content as JSON values.
+
+    Of pictures, and of weights given by an absolute path, it tells the names alone. Settings stand as given, paths too.
+    """
     recipe = result.recipe.model_dump(mode="json")
     reports = [report.as_json() for report in result.reports]
     for step in [*recipe["steps"], *(report["step"] for report in reports)]:
