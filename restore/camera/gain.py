@@ -115,7 +115,7 @@ def of_darktable(path: Path, camera: str, iso: float, span: float) -> Gain | Non
         listed = json.loads(path.read_text(encoding="utf-8"))["noiseprofiles"]
         found = next((model for maker in listed for model in maker["models"] if _is_of(maker, model, camera)), None)
         table = sorted((float(row["iso"]), float(row["a"][1])) for row in found["profiles"]) if found else []
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise ReadError(path, "not a noise profile file of darktable (noiseprofiles.json)") from error
     if not table or min(min(row) for row in table) <= 0:
         return None

@@ -133,7 +133,7 @@ def output_options(path: Path) -> tuple[str | None, int | None]:
     try:
         output = json.loads(path.read_text(encoding="utf-8")).get("output", {})
         return output.get("format"), output.get("depth")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from error
 
 
