@@ -19,7 +19,8 @@ from restore.camera.converter import Converter
 from restore.camera.iso import IsoNoise
 from restore.camera.profile import Branch, Maps, Profile
 from restore.camera.proxy import Proxy, expected_shapes
-from restore.errors import ArrayError, ReadError, WriteError
+from restore.errors import ArrayError, ReadError
+from restore.files.atomic import replacing
 
 SCHEMA = 1
 MODEL_LIMIT = 64 * 1024
@@ -42,13 +43,8 @@ def save(profile: Profile, path: Path) -> Path:
     WriteError
         The file cannot be written there.
     """
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(path) as part:
         part.write_bytes(to_bytes(profile))
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise WriteError(path, f"cannot write ({error.strerror or error})") from error
     return path
 
 

@@ -1,6 +1,7 @@
 import json
 import os
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +57,15 @@ def test_file_gives_the_profile_again(tmp_path: Path) -> None:
     first, second = again.branches[1].proxy, profile.branches[1].proxy
     assert first is not None and second is not None and first.isos == second.isos
     assert all(np.array_equal(first.weights[key], second.weights[key]) for key in second.weights)
+
+
+def test_writers_at_the_same_time_leave_one_whole_profile(tmp_path: Path) -> None:
+    profile, path = made(), tmp_path / "a.noise"
+    with ThreadPoolExecutor(4) as pool:
+        for saved in [pool.submit(profile.save, path) for _ in range(80)]:
+            saved.result()
+    assert path.read_bytes() == to_bytes(profile)
+    assert [*tmp_path.iterdir()] == [path]
 
 
 def test_model_alone_is_small_and_holds_nothing_of_the_body(tmp_path: Path) -> None:
