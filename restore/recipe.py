@@ -135,12 +135,13 @@ class Recipe(_Frozen):
         try:
             text = path.read_text(encoding="utf-8")
             table = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from error
+        table = table.get("recipe", table) if isinstance(table, dict) else table
         if not isinstance(table, dict):
             raise RecipeError(f"{path}: a recipe is a table, found {type(table).__name__}")
         try:
-            return cls.make(**table.get("recipe", table))
+            return cls.make(**table)
         except RecipeError as error:
             raise RecipeError(f"{path}: {error}") from error
 

@@ -19,6 +19,12 @@ LARGEST = 4 * 2**30
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "netG", "model", "net")
 """Keys under which training programs put a state dict, the best first."""
 
+TYPES = (
+    "float16", "bfloat16", "float32", "float64", "complex64", "bool",
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+)  # fmt: skip
+"""Types of tensors that are taken."""
+
 UNSTATED = "not stated"
 """Terms of weights of which nobody said any, and none are known."""
 
@@ -60,6 +66,10 @@ def converted(source: Path, *, may_unpickle: bool, licence: str = UNSTATED, plan
         raise WeightsError(f"{source}: cannot be read as a PyTorch checkpoint ({reason})") from error
     if not state:
         raise WeightsError(f"{source}: holds no state dict (a table of names to tensors)")
+    odd = [name for name, value in state.items() if not _is_plain(value)]
+    if odd:
+        found = "sparse, nested, without values or of a rare type"
+        raise WeightsError(f"{source}: weights are {found} ({', '.join(odd[:3])}); save dense ones of 32 bits")
     size = sum(value.numel() * value.itemsize for value in state.values())
     if size > LARGEST:
         raise WeightsError(f"{source}: its tensors would fill {size} bytes; weights of {LARGEST} are the most taken")
@@ -98,6 +108,11 @@ def _checked(source: Path) -> bytes:
     return content
 
 
+def _is_plain(value: Tensor) -> bool:
+    is_there = str(value.layout) == "torch.strided" and value.device.type == "cpu" and not value.is_nested
+    return is_there and str(value.dtype).removeprefix("torch.") in TYPES
+
+
 def state_dict(content: Any) -> dict[str, Tensor]:
     """Find the state dict in a checkpoint, without the prefix that parallel training gives to all names.
 
@@ -111,13 +126,13 @@ def state_dict(content: Any) -> dict[str, Tensor]:
     """
     from torch import Tensor
 
-    while isinstance(content, dict):
+    if not isinstance(content, dict):
+        return {}
+    for _ in WRAPPERS:  # no deeper: a table may hold itself
         inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
         if inner is None:
             break
         content = inner
-    if not isinstance(content, dict):
-        return {}
     lists = {f"{k}.{i}": value for k, v in content.items() if isinstance(v, list) for i, value in enumerate(v)}
     state = {str(name): value for name, value in (content | lists).items() if isinstance(value, Tensor)}
     has_prefix = bool(state) and all(name.startswith("module.") for name in state)

@@ -25,6 +25,7 @@ ALLOWED_SIBLINGS = {
     ("pipeline", "choose"),
     ("pipeline", "result"),
     ("result", "recipe"),
+    ("camera", "files"),
     ("restore", "arrays"),
     ("jobs", "arrays"),
 }

@@ -44,7 +44,11 @@ def test_errors_say_what_is_wrong(fields: dict[str, object], words: str) -> None
 def test_unreadable_file_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
     broken.write_text("{")
-    for path in (broken, tmp_path / "missing.json"):
+    deep = tmp_path / "deep.json"
+    deep.write_text("[" * 200_000)
+    (tmp_path / "deep.toml").write_text("a=" + "[" * 200_000)
+    (tmp_path / "list.json").write_text('{"recipe": [1]}')
+    for path in (broken, tmp_path / "missing.json", tmp_path / "list.json", deep, tmp_path / "deep.toml"):
         with pytest.raises(RecipeError, match=path.name):
             Recipe.load(path)
 

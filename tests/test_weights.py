@@ -212,6 +212,12 @@ def test_our_own_weights_need_no_notice(key: str) -> None:
     assert weights.notice(key, weights.read(key)) is None
 
 
+def endless() -> dict[str, object]:
+    content: dict[str, object] = {}
+    content["params"] = content
+    return content
+
+
 def expanded() -> torch.Tensor:
     return torch.zeros(1).expand(2**40)
 
@@ -223,6 +229,10 @@ def expanded() -> torch.Tensor:
         ({"a": torch.tensor([1.0, complex("nan")])}, "not finite"),
         ({"epoch": 3}, "no state dict"),
         ({"a": expanded()}, "would fill"),
+        (endless(), "no state dict"),
+        ({"a": torch.eye(3).to_sparse()}, "sparse"),
+        ({"a": torch.empty(3, device="meta")}, "without values"),
+        ({"a": torch.zeros(3, dtype=torch.float8_e4m3fn)}, "rare type"),
     ],
 )
 def test_checkpoints_that_are_refused(tmp_path: Path, content: dict[str, object], words: str) -> None:

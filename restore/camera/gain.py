@@ -50,9 +50,9 @@ def photon_transfer(pairs: Sequence[tuple[Frame, Frame]], black_error: tuple[flo
     points: list[Point] = []
     for first, second in pairs:
         points += _points(first.load(), second.load(), black_error)
-    x, v, n = (np.array(column, np.float64) for column in zip(*sorted(points), strict=True))
+    x, v, n = np.array(sorted(points), np.float64).reshape(-1, 3).T
     keep = v > 0.7 * np.maximum.accumulate(v)
-    keep &= np.logical_and.accumulate(keep | (x < 0.5 * x.max()))
+    keep &= np.logical_and.accumulate(keep | (x < 0.5 * x.max(initial=0)))
     x, v, n = x[keep], v[keep], n[keep]
     if len(x) < 2 or x.max() < 2 * max(x.min(), 1.0):
         raise ArrayError(
@@ -115,7 +115,7 @@ def of_darktable(path: Path, camera: str, iso: float, span: float) -> Gain | Non
         listed = json.loads(path.read_text(encoding="utf-8"))["noiseprofiles"]
         found = next((model for maker in listed for model in maker["models"] if _is_of(maker, model, camera)), None)
         table = sorted((float(row["iso"]), float(row["a"][1])) for row in found["profiles"]) if found else []
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise ReadError(path, "not a noise profile file of darktable (noiseprofiles.json)") from error
     if not table or min(min(row) for row in table) <= 0:
         return None

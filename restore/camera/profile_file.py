@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import struct
 from dataclasses import asdict
 from pathlib import Path
@@ -18,11 +19,20 @@ from restore.camera.converter import Converter
 from restore.camera.iso import IsoNoise
 from restore.camera.profile import Branch, Maps, Profile
 from restore.camera.proxy import Proxy, expected_shapes
-from restore.errors import ArrayError, ReadError, WriteError
+from restore.errors import ArrayError, ReadError
+from restore.files.atomic import replacing
 
 SCHEMA = 1
 MODEL_LIMIT = 64 * 1024
 """The noise model without maps never takes more bytes: there is no room for a frame in it."""
+
+LARGEST = 2 * 2**30
+"""Bytes of the largest profile that is read: maps of 250 megapixels."""
+
+_DAMAGE = (
+    SafetensorError, ArrayError, struct.error, ValueError, KeyError, TypeError, IndexError, AttributeError,
+    RecursionError,
+)  # fmt: skip
 
 
 def save(profile: Profile, path: Path) -> Path:
@@ -33,13 +43,8 @@ def save(profile: Profile, path: Path) -> Path:
     WriteError
         The file cannot be written there.
     """
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(path) as part:
         part.write_bytes(to_bytes(profile))
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise WriteError(path, f"cannot write ({error.strerror or error})") from error
     return path
 
 
@@ -52,12 +57,15 @@ def load(path: Path) -> Profile:
         The file is missing, damaged, or not a noise profile.
     """
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
+            raise ReadError(path, f"not a noise profile: those are files of at most {LARGEST / 2**30:g} GiB")
         content = path.read_bytes()
     except OSError as error:
         raise ReadError(path, f"cannot be read ({error.strerror or error})") from error
     try:
         return from_bytes(content)
-    except (SafetensorError, ArrayError, struct.error, ValueError, KeyError, TypeError, IndexError) as error:
+    except _DAMAGE as error:
         raise ReadError(path, "not a noise profile, or damaged; make one with restore calibrate") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator
 
@@ -33,4 +34,4 @@ def frozen(clean: Image, name: str, *, seed: int = 0) -> Iterator[tuple[str, Ima
         The picture's file name: it and ``seed`` decide the draws, so other pictures and their order do not.
     """
     for task, spec in FROZEN.items():
-        yield task, degrade(clean, spec, seed=seed + zlib.crc32(name.encode()))
+        yield task, degrade(clean, spec, seed=seed + zlib.crc32(os.fsencode(name)))

@@ -17,6 +17,7 @@ from torch import Tensor
 from restore import files, noise, weights
 from restore.arrays import from_array
 from restore.errors import ArrayError, RecipeError
+from restore.files import Limits
 from restore.files.atomic import replacing
 from restore.jobs.fitting import Fit, Moment, Objective
 from restore.nets.unshuffle_unet import UnshuffleUNet
@@ -31,6 +32,8 @@ METHOD = "noise2score"
 """The method that takes the fitted weights."""
 WORTH = 0.02
 """Decibels of SURE by which held-out parts must gain, for the fitted network to be kept."""
+EXAM = 32
+"""Rows that are held out of a picture at the least."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ def adapt(
     level: float = 0.0,
     start: str = "noise2score",
     seed: int = 0,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
     on_moment: Callable[[Moment], None] = lambda _: None,
     cancelled: Event | None = None,
 ) -> Adapted:
@@ -81,7 +85,7 @@ def adapt(
     out
         The ``.safetensors`` file to write.
     minutes, steps
-        At most so long; with ``steps`` so many, whatever time they take.
+        At most so long; with ``steps`` so many, whatever time they take. More than none.
     objective
         How to learn without clean pictures: ``"gr2r"`` splits them exactly, ``"ardae"`` matches the score with the
         perturbation half of sigma, ``"sure"`` minimises Stein's estimate.
@@ -90,6 +94,8 @@ def adapt(
         known; a level of 0 is measured.
     start
         Weights to start from: a key of the manifest or a file.
+    limits
+        How large a file may be, all its pages together.
     on_moment
         Called whenever the held-out parts were looked at; the first call is before the first step.
     cancelled
@@ -100,15 +106,17 @@ def adapt(
     ArrayError
         Pictures too small, or of different numbers of channels.
     RecipeError
-        Nothing to learn from: no pictures, no noise, or another file ending.
+        Nothing to learn from: no pictures, no noise, no time; or another file ending.
     FileError, WeightsError
         A picture or the start cannot be used.
     """
     path = Path(out)
     if path.suffix != ".safetensors":
         raise RecipeError(f"the model is written as .safetensors, not {path.name!r}")
-    noisy = _planes(pictures)
-    white = max(float(torch.cat([p.abs().flatten()[::97] for p in noisy]).quantile(0.999)), 1e-12)
+    if not (minutes if steps is None else steps) > 0:
+        raise RecipeError("nothing is learnt in no time; give more than 0 minutes, or more than 0 steps")
+    noisy = _planes(pictures, limits)
+    white = max(_near_white(noisy), 1e-12)
     noisy = [p / white for p in noisy]
     net = deepcopy(for_channels(networks(weights.load(start)[0]), noisy[0].shape[0]))
     if not isinstance(net, UnshuffleUNet):
@@ -123,6 +131,7 @@ def adapt(
         noisy = [plane[None] for picture in noisy for plane in picture]
     lessons, exam = _parted(noisy, generator)
     fit = Fit(net, law, objective, lessons, exam, generator)
+    begun = fit.best
     curve = fit.run(60 * minutes, steps, on_moment, cancelled or Event())
     before, after = curve[0].sure_psnr, max(m.sure_psnr for m in curve)
     helped = after >= before + WORTH
@@ -130,20 +139,19 @@ def adapt(
         notes.append("fitting did not help: the model holds the weights started from")
     told = law.scaled(white)
     level = told.level
-    _write(
-        path, fit.best, {"kind": law.name, "level": f"{level:.6g}", "before": f"{before:.3f}", "after": f"{after:.3f}"}
-    )
+    facts = {"kind": law.name, "level": f"{level:.6g}", "before": f"{before:.3f}", "after": f"{after:.3f}"}
+    _write(path, fit.best if helped else begun, facts)
     return Adapted(path, law.name, level, before, after, helped, tuple(curve), tuple(notes))
 
 
-def _planes(pictures: Sequence[Source]) -> list[Tensor]:
+def _planes(pictures: Sequence[Source], limits: Limits) -> list[Tensor]:
     """Read what was given as float32 ``(C, H, W)``."""
     images: list[Image] = []
     for source in pictures:
         if isinstance(source, np.ndarray):
             images.append(from_array(source))
         else:
-            images.extend([source] if isinstance(source, Image) else files.read_stack(source))
+            images.extend([source] if isinstance(source, Image) else files.read_stack(source, limits=limits))
     if not images:
         raise RecipeError("no pictures were given; give one or more noisy pictures of one kind")
     kinds = sorted({image.pixels.shape[2] for image in images})
@@ -156,6 +164,11 @@ def _planes(pictures: Sequence[Source]) -> list[Tensor]:
             f"pictures must be finite, with sides of {Fit.patch} pixels and more; the shortest has {small}"
         )
     return planes
+
+
+def _near_white(noisy: list[Tensor]) -> float:
+    """Return the brightness that a thousandth of all values is beyond."""
+    return float(np.quantile(np.concatenate([p.flatten()[::97].abs().numpy() for p in noisy]), 0.999))
 
 
 def _law(
@@ -178,15 +191,22 @@ def _law(
 
 
 def _parted(noisy: list[Tensor], generator: torch.Generator) -> tuple[list[Tensor], Tensor]:
-    """Return pictures to learn from, and parts ``(B, C, h, w)`` of others, or of their lower ends, to be tested on."""
+    """Return pictures to learn from, and parts ``(B, C, h, w)`` of others, or of their ends, to be tested on."""
     if len(noisy) >= 4:
         count = min(4, len(noisy) // 4)
         order = torch.randperm(len(noisy), generator=generator).tolist()
         tests, lessons = [noisy[i] for i in order[:count]], [noisy[i] for i in order[count:]]
     else:
-        cuts = [max(Fit.patch, p.shape[1] * 4 // 5) for p in noisy]
-        lessons = [p[:, :cut] for p, cut in zip(noisy, cuts, strict=True)]
-        tests = [p[:, min(cut, p.shape[1] - 32) :] for p, cut in zip(noisy, cuts, strict=True)]
+        tall = [p if p.shape[1] >= p.shape[2] else p.transpose(1, 2) for p in noisy]
+        shortest = min(p.shape[1] for p in tall)
+        if shortest < Fit.patch + EXAM:
+            raise ArrayError(
+                f"one to three pictures must be {Fit.patch + EXAM} pixels long, as a part of each is kept to judge by;"
+                f" one has {shortest}; give longer ones, or four"
+            )
+        cuts = [min(p.shape[1] * 4 // 5, p.shape[1] - EXAM) for p in tall]
+        lessons = [p[:, :cut] for p, cut in zip(tall, cuts, strict=True)]
+        tests = [p[:, cut:] for p, cut in zip(tall, cuts, strict=True)]
     height, width = (min(256, min(t.shape[axis] for t in tests) // 8 * 8) for axis in (1, 2))
     return lessons, torch.stack([part for t in tests for part in _spread(t, height, width)])
 

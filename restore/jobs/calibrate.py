@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from restore.camera import gain as gains
 from restore.camera.profile import Profile
 from restore.camera.stack import Frame
 from restore.errors import FileError, ReadError, UnsupportedError
-from restore.files import ifd
+from restore.files import Limits, ifd
 from restore.files.folder import find
 from restore.files.metadata import exif_tree
 from restore.picture import Floats, Image, Picture, RawImage
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _BODY_SERIAL, _DNG_SERIAL, _NOISE_PROFILE = 42033, 50735, 51041
 GREY = ((1,),)
+Reader = Callable[[Path], Picture]
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def calibrate(
     bits: int | None = None,
     darktable: Path | str | None = None,
     plan: Plan | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
     progress: Callable[[float, str], None] = lambda share, text: None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Profile:
@@ -84,6 +87,8 @@ def calibrate(
         A ``noiseprofiles.json`` of darktable, to take K from when there are no flats.
     plan
         Effort and seed; see `restore.camera.calibration.Plan`.
+    limits
+        How large a file may be.
     progress
         Called with the share done and what is being done; what it raises ends the calibration.
     tell
@@ -104,7 +109,7 @@ def calibrate(
     from restore.camera import calibration, evidence, groups, report
 
     plan = plan or calibration.Plan()
-    dark_frames, flat_frames, about = frames_of(darks, flats, Headerless(iso, bits))
+    dark_frames, flat_frames, about = frames_of(darks, flats, Headerless(iso, bits), limits)
     table = None if darktable is None else Path(darktable)
 
     def gain_of(speed: float, span: float) -> gains.Gain:
@@ -138,7 +143,10 @@ def calibrate(
 
 
 def frames_of(
-    darks: Sequence[Path | str], flats: Sequence[Path | str], headerless: Headerless
+    darks: Sequence[Path | str],
+    flats: Sequence[Path | str],
+    headerless: Headerless,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> tuple[list[Frame], list[Frame], _About]:
     """List the frames of files and folders with ISO and exposure; they are loaded later, one at a time.
 
@@ -148,22 +156,25 @@ def frames_of(
         There are none, or one says no ISO.
     UnsupportedError
         One is no sensor data: a JPEG, a developed picture.
+    TooLargeError
+        One is beyond the limits.
     """
+    read = partial(files.read, limits=limits)
     paths = [
         [found.path for found in find([Path(path) for path in group], is_recursive=True)] for group in (darks, flats)
     ]
     if not paths[0]:
         raise ReadError(Path(darks[0]) if darks else Path(), "no dark frames here; give raw files or folders of them")
-    first = files.read(paths[0][0])
-    white = _white(paths[0] + paths[1], headerless) if isinstance(first, Image) else 0.0
+    first = read(paths[0][0])
+    white = _white(read, paths[0] + paths[1], headerless) if isinstance(first, Image) else 0.0
     scales: dict[float, float] = {}
-    made = [[_frame(path, headerless, white, scales) for path in group] for group in paths]
+    made = [[_frame(read, path, headerless, white, scales) for path in group] for group in paths]
     return made[0], made[1], _About(first.meta.camera or "", _body(first), scales)
 
 
-def _frame(path: Path, headerless: Headerless, white: float, scales: dict[float, float]) -> Frame:
+def _frame(read: Reader, path: Path, headerless: Headerless, white: float, scales: dict[float, float]) -> Frame:
     """Return one frame, to be loaded later; its NoiseProfile tag goes into ``scales`` under its ISO."""
-    picture = files.read(path)
+    picture = read(path)
     exposure = picture.meta.exposure_s or 0.0
     iso = picture.meta.iso if isinstance(picture, RawImage) else headerless.iso
     _as_raw(path, picture, headerless, white)
@@ -175,7 +186,7 @@ def _frame(path: Path, headerless: Headerless, white: float, scales: dict[float,
     scale = next(iter(ifd.numbers({**record.tags, **record.raw_tags}, _NOISE_PROFILE)), 0.0) if record else 0.0
     if scale > 0:
         scales[float(iso)] = scale
-    return Frame(str(path), float(iso), float(exposure), lambda: _as_raw(path, files.read(path), headerless, white))
+    return Frame(str(path), float(iso), float(exposure), lambda: _as_raw(path, read(path), headerless, white))
 
 
 def _as_raw(path: Path, picture: Picture, headerless: Headerless, white: float) -> RawImage:
@@ -198,11 +209,11 @@ def _values(picture: Image) -> Floats:
     return np.asarray(np.rint(picture.pixels[..., 0] * np.float32(top)), np.float32)
 
 
-def _white(paths: Sequence[Path], headerless: Headerless) -> float:
+def _white(read: Reader, paths: Sequence[Path], headerless: Headerless) -> float:
     """White level of grey frames: of the stated bits, or the fewest that hold every value, 8 at least."""
     if headerless.bits is not None:
         return float(2**headerless.bits - 1)
-    largest = max(float(_values(picture).max()) for picture in map(files.read, paths) if isinstance(picture, Image))
+    largest = max(float(_values(picture).max()) for picture in map(read, paths) if isinstance(picture, Image))
     return float(2 ** max(8, int(largest).bit_length()) - 1)
 
 

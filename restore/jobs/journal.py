@@ -71,19 +71,25 @@ class Journal:
         except WriteError:
             self._file.close()
             raise
-        self.last = self._read()
+        self.last, self._made = self._read()
 
-    def _read(self) -> Mapping[str, Line]:
-        """Return the last line of every input; lines that are torn or of another version are passed over."""
+    def _read(self) -> tuple[Mapping[str, Line], Mapping[str, Line]]:
+        """Return the last line of every input, and the last one of every target that says it is done.
+
+        Lines that are torn or of another version are passed over.
+        """
         self._file.seek(0)
         text = self._file.read()
         self._is_torn = bool(text) and not text.endswith(b"\n")
         lines: dict[str, Line] = {}
+        made: dict[str, Line] = {}
         for row in text.splitlines():
-            with suppress(ValueError, TypeError):
+            with suppress(ValueError, TypeError, RecursionError):
                 line = Line(**json.loads(row))
                 lines[line.source] = line
-        return lines
+                if line.status == DONE:
+                    made[line.target] = line
+        return lines, made
 
     def __enter__(self) -> Self:
         return self
@@ -130,11 +136,10 @@ class Journal:
     def is_ours(self, target: Path) -> bool:
         """Whether a file was left by an earlier run of this job and nobody changed it since."""
         name = self.name(target)
-        line = next((line for line in self.last.values() if line.target == name), None)
-        if line is None or line.status != DONE:
-            return line is not None and line.status == STARTED
+        if any(line.target == name and line.status == STARTED for line in self.last.values()):
+            return True
         try:
-            return weights.sha256(target) == line.target_sha256
+            return name in self._made and weights.sha256(target) == self._made[name].target_sha256
         except OSError:
             return False
 

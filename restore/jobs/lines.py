@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from restore.errors import RestoreError
 
 SCHEMA = 1
 """Version of the side file and of ``--json`` lines; raised when a field changes its meaning."""
@@ -37,6 +40,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def named(error: RestoreError, source: Path) -> str:
+    """Say an error with the file it is about."""
+    text = str(error)
+    return text if text.startswith(str(source)) else f"{source}: {text}"
 
 
 def say(text: str) -> None:

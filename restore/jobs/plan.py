@@ -11,12 +11,15 @@ from pathlib import Path
 from restore import methods
 from restore.errors import FileError, WriteError
 from restore.files import container
-from restore.files.folder import Found
+from restore.files.folder import SIDE_SUFFIX, Found
 from restore.picture import Domain
 from restore.recipe import AUTO, Recipe
 
 KEEP = "keep"
 """The format option that writes what was read."""
+
+LONGEST_NAME = 255
+"""Bytes of the longest file name that usual file systems hold."""
 
 
 class Existing(StrEnum):
@@ -83,7 +86,8 @@ def plan(found: Sequence[Found], recipe: Recipe, naming: Naming) -> tuple[Work, 
     Returns
     -------
     tuple of Work
-        In the order of ``found``. An input whose target is an input itself has a ``WriteError`` as its problem.
+        In the order of ``found``. An input whose target is an input itself, or has too long a name, has a
+        ``WriteError`` as its problem.
     """
     inputs = {_identity(item.path) for item in found} - {None}
     kinds = [_kind(item) for item in found]
@@ -99,6 +103,10 @@ def plan(found: Sequence[Found], recipe: Recipe, naming: Naming) -> tuple[Work, 
         for target in targets:
             if _identity(target) in inputs:
                 problem = WriteError(target, "is an input itself; choose another output folder, or use --suffix")
+            excess = len(os.fsencode(target.name + SIDE_SUFFIX)) - LONGEST_NAME
+            if excess > 0:
+                words = f"the name is {excess} bytes too long for a record NAME{SIDE_SUFFIX} beside it; shorten it"
+                problem = WriteError(target, words)
         works[index] = Work(item.path, targets[0], targets[1] if len(targets) > 1 else None, problem)
     return tuple(works[index] for index in range(len(found)))
 

@@ -82,7 +82,7 @@ def _knobs(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
             raise RecipeError(f"--set {text!r} is not of the form method.knob=value, as in wavelet.threshold=1.3")
         try:
             found.setdefault(method, {})[knob] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             found.setdefault(method, {})[knob] = value.strip()
     return found
 

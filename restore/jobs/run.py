@@ -17,6 +17,7 @@ from restore.errors import Cancelled, MemoryLimitError, RecipeError, RestoreErro
 from restore.files.atomic import sweep
 from restore.jobs import engine, side
 from restore.jobs.journal import DONE, FAILED, STARTED, Journal, Line
+from restore.jobs.lines import named
 from restore.jobs.plan import Existing, Work
 from restore.jobs.report import LOCAL, RAY, OnEvent, Options, Outcome, Report, Status
 from restore.jobs.room import Room, automatic
@@ -54,7 +55,7 @@ def run_folder(
             journal = stack.enter_context(Journal(options.folder))
         _sweep(works)
         hands, jobs, room = _hands(works, recipe, runtime, options, on_event, notes, stack)
-        job = _Job(recipe, runtime, options, journal, hands, room)
+        job = _Job(_recipe_key(recipe, options) if journal else "", runtime, options, journal, hands, room)
         for outcome in engine.threads(works, job.read, job.finish, jobs=jobs, on_thread=hands.settle):
             outcomes.append(outcome)
             on_event(outcome)
@@ -94,6 +95,13 @@ def _is_heavy(recipe: Recipe, options: Options) -> bool:
     return options.uncertainty or is_fitted or any(step.weights for step in recipe.steps)
 
 
+def _recipe_key(recipe: Recipe, options: Options) -> str:
+    """Return the hash of all that decides the results; weights and profiles are read for it."""
+    key = side.same_result(recipe, options.format, options.depth)
+    key += " with standard errors" if options.uncertainty else ""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
 def _is_there(path: Path) -> bool:
     return path.exists() or path.is_symlink()
 
@@ -116,7 +124,7 @@ class _Loaded:
 class _Job:
     """Decides what may be done, and keeps the journal; others do it."""
 
-    recipe: Recipe
+    recipe_key: str
     runtime: Runtime
     options: Options
     journal: Journal | None
@@ -150,7 +158,7 @@ class _Job:
             return Outcome(work, Status.FAILED, error=str(refusal), kind="WriteError")
         except (RestoreError, MemoryError) as error:
             error = error if isinstance(error, RestoreError) else MemoryLimitError(f"{work.source}: {_NO_ROOM}")
-            outcome = Outcome(work, Status.FAILED, error=_named(error, work), kind=type(error).__name__)
+            outcome = Outcome(work, Status.FAILED, error=named(error, work.source), kind=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - a bug in one file's work must not cost the others; it is shown
             text = f"{work.source}: internal error, please report it ({type(error).__name__}: {error})"
             trace = traceback.format_exc()
@@ -163,7 +171,7 @@ class _Job:
         work = piece.work
         if work.problem is not None:
             raise work.problem
-        if self.journal and self.options.is_resumed and self.journal.is_done(work.source, self._recipe_key()):
+        if self.journal and self.options.is_resumed and self.journal.is_done(work.source, self.recipe_key):
             return Outcome(work, Status.SKIPPED, error="done before")
         if self.options.existing is Existing.SKIP and any(_is_there(target) for target in work.targets):
             return Outcome(work, Status.SKIPPED, error="exists")
@@ -197,17 +205,12 @@ class _Job:
         self._note(piece, DONE, target_sha256=record["output"]["sha256"], seconds=seconds)
         return Outcome(piece.work, Status.DONE, target=piece.target, record=record)
 
-    def _recipe_key(self) -> str:
-        key = side.same_result(self.recipe, self.options.format, self.options.depth)
-        key += " with standard errors" if self.options.uncertainty else ""
-        return hashlib.sha256(key.encode()).hexdigest()
-
     def _note(self, piece: Piece, status: str, **more: str | float) -> None:
         if self.journal:
             name = self.journal.name
             target = "" if piece.target is None else name(piece.target)
             known = {"target": target, **asdict(piece.facts), **more}
-            self.journal.write(Line(name(piece.work.source), status, self._recipe_key(), **known))
+            self.journal.write(Line(name(piece.work.source), status, self.recipe_key, **known))
 
 
 class _RefusedError(WriteError):
@@ -215,9 +218,3 @@ class _RefusedError(WriteError):
 
 
 _NO_ROOM = "does not fit into memory; use a smaller picture, or --jobs 1"
-
-
-def _named(error: RestoreError, work: Work) -> str:
-    """Say an error with the file it is about."""
-    text = str(error)
-    return text if text.startswith(str(work.source)) else f"{work.source}: {text}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -12,11 +13,12 @@ import numpy as np
 import torch
 
 import restore
+from restore import methods, weights
 from restore.errors import RecipeError
 from restore.files.atomic import replacing
 from restore.files.folder import SIDE_SUFFIX, SIGMA_SUFFIX
 from restore.jobs.lines import SCHEMA, plain
-from restore.recipe import Recipe
+from restore.recipe import AUTO, Recipe, Step
 from restore.result import Result
 
 
@@ -68,7 +70,10 @@ def sigma_of(target: Path) -> Path:
 
 
 def record(result: Result, made: Made) -> dict[str, Any]:
-    """Return the side file's content as JSON values, without paths of this machine."""
+    """Return the side file's content as JSON values.
+
+    Of pictures, and of weights given by an absolute path, it tells the names alone. Settings stand as given, paths too.
+    """
     recipe = result.recipe.model_dump(mode="json")
     reports = [report.as_json() for report in result.reports]
     for step in [*recipe["steps"], *(report["step"] for report in reports)]:
@@ -128,10 +133,26 @@ def output_options(path: Path) -> tuple[str | None, int | None]:
     try:
         output = json.loads(path.read_text(encoding="utf-8")).get("output", {})
         return output.get("format"), output.get("depth")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from error
 
 
 def same_result(recipe: Recipe, format: str, depth: int | None) -> str:  # noqa: A002 - the option's name
-    """Return text that is equal when two runs make the same of an input."""
-    return json.dumps([recipe.model_dump(mode="json"), format, depth], sort_keys=True)
+    """Return text that is equal when two runs make the same of an input; files the recipe names count by content."""
+    contents = [_contents(word) for step in recipe.steps for word in _words(step)]
+    return json.dumps([recipe.model_dump(mode="json"), contents, format, depth], sort_keys=True)
+
+
+def _words(step: Step) -> list[str]:
+    """Return what of a step may name files: its weights, and settings that take any text."""
+    knobs = {} if step.method == AUTO else methods.get(step.method).settings.model_fields
+    texts = [str(step.settings[name]) for name in step.settings if knobs[name].annotation is str]
+    return [step.weights or "", *texts]
+
+
+def _contents(word: str) -> list[str]:
+    """Return the SHA-256 of a file, or of each file in a folder; none where there is nothing to read."""
+    path = Path(word)
+    with suppress(OSError):
+        return [weights.sha256(p) for p in (sorted(path.iterdir()) if path.is_dir() else [path]) if p.is_file()]
+    return []

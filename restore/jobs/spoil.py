@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from restore import files
 from restore.degrade import FROZEN, degrade
-from restore.errors import FileError, RestoreError
+from restore.errors import FileError, RecipeError, RestoreError
 from restore.files.folder import find
-from restore.jobs.lines import line, say, say_aside
+from restore.jobs.lines import line, named, say, say_aside
 from restore.picture import RawImage
 from restore.raw.develop import develop
 
@@ -24,8 +25,8 @@ def spoil(source: Path, targets: Mapping[Path, str], seed: int) -> None:
     ------
     RecipeError
         The degradation is not known.
-    FileError
-        The picture cannot be read, or the copy not written, or it is there already.
+    RestoreError
+        The picture cannot be read, or the copy not made or written, or it is there already.
     """
     for target in targets:
         if target.exists():
@@ -34,7 +35,7 @@ def spoil(source: Path, targets: Mapping[Path, str], seed: int) -> None:
     clean = develop(picture) if isinstance(picture, RawImage) else picture
     for target, spec in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
-        files.write(target, degrade(clean, spec, seed=seed + zlib.crc32(source.name.encode())))
+        files.write(target, degrade(clean, spec, seed=seed + zlib.crc32(os.fsencode(source.name))))
 
 
 def spoil_all(
@@ -51,9 +52,11 @@ def spoil_all(
         targets = {out / name: spec} if spec else {out / task.replace(" ", "_") / name: s for task, s in FROZEN.items()}
         try:
             spoil(item.path, targets, seed)
-        except FileError as error:
-            failed += 1
-            say(line("degraded", source=str(item.path), error=str(error))) if is_json else say_aside(f"error: {error}")
+        except RecipeError:
+            raise
+        except RestoreError as error:
+            failed, text = failed + 1, named(error, item.path)
+            say(line("degraded", source=str(item.path), error=text)) if is_json else say_aside(f"error: {text}")
             continue
         for target, done in targets.items():
             if is_json:

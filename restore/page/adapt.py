@@ -51,11 +51,9 @@ class Adapt:
         with controls.told(*paths), self.sessions.running(request.session_hash, TAB) as run:
             if not paths:
                 raise RestoreError("Choose some noisy pictures first.")
-            for path in paths:
-                read(path, limits=self.limits)
             curve: list[Moment] = []
             model = run.folder / "model.safetensors"
-            for heard in _moments(paths, model, minutes, run):
+            for heard in _moments(paths, model, minutes, self.limits, run):
                 if isinstance(heard, Moment):
                     curve.append(heard)
                     share = heard.seconds / max(heard.seconds + heard.eta_s, 1e-3)
@@ -81,11 +79,15 @@ class Adapt:
         return "Ending; what was learnt is kept." if self.sessions.cancel(request.session_hash, TAB) else gr.skip()
 
 
-def _moments(paths: list[Path], model: Path, minutes: float, run: Run) -> Iterator[Moment | job.Adapted]:
+def _moments(
+    paths: list[Path], model: Path, minutes: float, limits: Limits, run: Run
+) -> Iterator[Moment | job.Adapted]:
     """Fit in a thread of its own; yield every look at the held-out parts, and what came of it."""
     heard: SimpleQueue[Moment | None] = SimpleQueue()
     with ThreadPoolExecutor(1, "adapt") as pool:
-        fitting = pool.submit(job.adapt, paths, model, minutes=minutes, on_moment=heard.put, cancelled=run.cancelled)
+        fitting = pool.submit(
+            job.adapt, paths, model, minutes=minutes, limits=limits, on_moment=heard.put, cancelled=run.cancelled
+        )
         fitting.add_done_callback(lambda _: heard.put(None))
         try:
             while (moment := heard.get()) is not None:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from restore.camera import report as reports
 from restore.camera.calibration import Plan
-from restore.errors import Cancelled, RestoreError, TooLargeError
+from restore.errors import Cancelled, RestoreError
 from restore.files import Limits
 from restore.jobs.calibrate import calibrate
 from restore.page import controls
@@ -46,9 +46,6 @@ class Camera:
         with controls.told(*frames, *lit), self.sessions.running(request.session_hash, TAB) as run:
             if not frames:
                 raise RestoreError("Choose some dark frames first.")
-            for path in (*frames, *lit):
-                if path.stat().st_size > self.limits.max_bytes:
-                    raise TooLargeError(path, f"has more than {self.limits.max_bytes / 1e6:.0f} MB")
 
             def heard(done: float, text: str) -> None:
                 if run.cancelled.is_set():
@@ -56,7 +53,9 @@ class Camera:
                 progress(done, desc=text)
 
             folder, plan = run.folder / "report", Plan() if exact else Plan(steps=0)
-            profile = calibrate(frames, flats=lit, iso=iso or None, report_to=folder, plan=plan, progress=heard)
+            profile = calibrate(
+                frames, flats=lit, iso=iso or None, report_to=folder, plan=plan, limits=self.limits, progress=heard
+            )
             target = run.folder / f"{_name(profile.camera)}.noise"
             (profile.model_only() if share else profile).save(target)
             plots = [(str(path), path.stem.replace("_", " ")) for path in sorted(folder.glob("*.png"))]

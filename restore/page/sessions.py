@@ -96,10 +96,11 @@ class Sessions:
             _discard(run)
 
     def sweep(self, age: float) -> int:
-        """Remove runs that began more than ``age`` seconds ago; return how many."""
+        """Remove runs that have ended and began more than ``age`` seconds ago; return how many."""
         limit = time.time() - age
         with self._lock:
-            old = [key for key, run in self._runs.items() if _made(run.folder) < limit]
+            ended = [(key, run) for key, run in self._runs.items() if run.cancelled.is_set()]
+            old = [key for key, run in ended if _made(run.folder) < limit]
             gone = [self._runs.pop(key) for key in old]
         for run in gone:
             _discard(run)

@@ -10,7 +10,7 @@ from drawn import SEED
 
 from restore.camera import Profile
 from restore.camera.calibration import Plan, calibrate
-from restore.camera.gain import assumed
+from restore.camera.gain import assumed, photon_transfer
 from restore.camera.groups import unused_share
 from restore.camera.simulate import Sensor
 from restore.camera.stack import Frame, measure
@@ -117,6 +117,14 @@ def test_hot_pixels(truth_and_profile: tuple[Sensor, Profile]) -> None:
         set(map(tuple, np.argwhere(sensor.hot).tolist())),
     )
     assert hot <= found and len(found - hot) <= 1e-4 * SIZE[0] * SIZE[1]
+
+
+def test_flats_that_are_all_saturated_give_no_gain() -> None:
+    rng = np.random.default_rng(1)
+    sensor = Sensor.draw(rng, size=(64, 64), isos=(100.0,))
+    flat = Frame("flat", 100.0, 0.01, kept(sensor.frame(100.0, rng, light=1e6)))
+    with pytest.raises(ArrayError, match="0 usable levels"):
+        photon_transfer([(flat, flat)], (0.0,) * 4)
 
 
 def frames(rng: np.random.Generator, isos: tuple[float, ...] = (400.0,), count: int = 4) -> list[Frame]:

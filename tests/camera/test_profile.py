@@ -1,3 +1,7 @@
+import json
+import os
+import struct
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +59,15 @@ def test_file_gives_the_profile_again(tmp_path: Path) -> None:
     assert all(np.array_equal(first.weights[key], second.weights[key]) for key in second.weights)
 
 
+def test_writers_at_the_same_time_leave_one_whole_profile(tmp_path: Path) -> None:
+    profile, path = made(), tmp_path / "a.noise"
+    with ThreadPoolExecutor(4) as pool:
+        for saved in [pool.submit(profile.save, path) for _ in range(80)]:
+            saved.result()
+    assert path.read_bytes() == to_bytes(profile)
+    assert [*tmp_path.iterdir()] == [path]
+
+
 def test_model_alone_is_small_and_holds_nothing_of_the_body(tmp_path: Path) -> None:
     profile = made()
     content = to_bytes(profile.model_only())
@@ -66,7 +79,23 @@ def test_model_alone_is_small_and_holds_nothing_of_the_body(tmp_path: Path) -> N
         Profile.load(path).dark_shading(100)
 
 
-@pytest.mark.parametrize("content", [b"", b"x" * 100, b"\xff" * 8, to_bytes(made())[:500]])
+def told(text: str) -> bytes:
+    header = json.dumps({"__metadata__": {"restore.noise": text}}).encode()
+    return struct.pack("<Q", len(header)) + header
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"x" * 100,
+        b"\xff" * 8,
+        to_bytes(made())[:500],
+        told('{"schema": 1, "isos": [1], "branches": []}'),
+        told("[" * 200_000),
+    ],
+    ids=["empty", "text", "length", "cut", "isos", "deep"],
+)
 def test_damaged_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.noise"
     path.write_bytes(content)
@@ -74,6 +103,15 @@ def test_damaged_file(tmp_path: Path, content: bytes) -> None:
         Profile.load(path)
     with pytest.raises(ReadError, match="cannot be read"):
         Profile.load(tmp_path / "none.noise")
+
+
+def test_what_can_be_no_profile_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "huge.noise").open("wb") as file:
+        file.truncate(2**42)
+    os.mkfifo(tmp_path / "pipe.noise")
+    for name in ("huge.noise", "pipe.noise", ""):
+        with pytest.raises(ReadError, match="not a noise profile"):
+            Profile.load(tmp_path / name)
 
 
 def test_between_isos_within_a_branch() -> None:

@@ -13,7 +13,7 @@ import restore
 from restore import weights
 from restore.cli import app
 from restore.errors import ArrayError, RecipeError, WeightsError
-from restore.jobs.adapt import adapt
+from restore.jobs.adapt import _near_white, _parted, adapt
 from restore.jobs.fitting import Fit, Moment
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.objectives.family import Family
@@ -93,6 +93,15 @@ def test_what_does_not_help_is_said_and_undone(start: str, tmp_path: Path) -> No
     assert all(torch.equal(state[k], v) for k, v in weights.load(start)[0].items())
 
 
+@pytest.mark.usefixtures("_quick")
+def test_what_gains_too_little_is_undone_too(start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("restore.jobs.adapt.WORTH", 100.0)
+    made = adapt([noisy(0)], tmp_path / "m.safetensors", steps=40, kind="gaussian", level=0.1, start=start)
+    assert made.before < made.after and not made.helped
+    state, _ = weights.load(str(made.out))
+    assert all(torch.equal(state[k], v) for k, v in weights.load(start)[0].items())
+
+
 @pytest.mark.parametrize("unit", [1000.0, 1e-3])
 def test_any_unit_gives_the_same_fit(start: str, tmp_path: Path, unit: float) -> None:
     pictures = [noisy(seed) for seed in range(2)]
@@ -146,11 +155,29 @@ def test_what_cannot_be_used_is_said(start: str, tmp_path: Path) -> None:
         adapt([noisy(0)[:40]], out, start=start)
     with pytest.raises(ArrayError, match="1 and 3 channels"):
         adapt([noisy(0), np.stack([noisy(0)] * 3, -1)], out, start=start)
+    with pytest.raises(ArrayError, match="96 pixels long.*one has 80"):
+        adapt([noisy(0)[:80, :80]], out, level=0.1, start=start)
+    for none in ({"steps": 0}, {"minutes": 0}):
+        with pytest.raises(RecipeError, match="no time"):
+            adapt([noisy(0)], out, level=0.1, start=start, **none)
     with pytest.raises(RecipeError, match="no noise"):
         adapt([np.zeros((96, 96), np.float32)], out, start=start)
     with pytest.raises(WeightsError):
         adapt([noisy(0)], out, start="nothing")
     assert not out.exists()
+
+
+@pytest.mark.parametrize("size", [(96, 64), (100, 96), (64, 100), (700, 300), (300, 700)])
+def test_no_part_is_both_learnt_and_judged_by(size: tuple[int, int]) -> None:
+    numbered = torch.arange(size[0] * size[1]).float().reshape(1, *size)
+    (lesson,), exam = _parted([numbered], torch.Generator())
+    assert not set(lesson.flatten().tolist()) & set(exam.flatten().tolist())
+    assert min(lesson.shape[1:]) >= Fit.patch
+
+
+def test_the_brightness_of_any_number_of_pixels_is_found() -> None:
+    wide = torch.full((1,), 0.5).expand(97 * 2**24 + 97)
+    assert _near_white([wide]) == 0.5
 
 
 @pytest.mark.parametrize("law", [Family.of("gaussian", 0.1), Family.of("poisson", 0.05), Family.of("gamma", 4)])

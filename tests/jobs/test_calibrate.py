@@ -108,6 +108,9 @@ def test_files_that_will_not_do(shot: Path, tmp_path: Path) -> None:
         restore.calibrate([empty])
     with pytest.raises(RestoreError, match="noiseprofiles"):
         restore.calibrate([shot / "darks"], darktable=jpeg, plan=Plan(steps=0))
+    (tmp_path / "deep.json").write_text("[" * 200_000)
+    with pytest.raises(ReadError, match=r"deep\.json"):
+        restore.calibrate([shot / "darks"], darktable=tmp_path / "deep.json", plan=Plan(steps=0))
     with pytest.raises(ArrayError, match="one dark frame"):
         restore.calibrate([shot / "darks" / "iso200_000.dng"], plan=Plan(steps=0))
 

@@ -10,8 +10,11 @@ from restore import files
 from restore.errors import ReadError, WriteError
 from restore.files.folder import Found, find
 from restore.jobs.plan import Naming, plan
+from restore.jobs.report import Options
+from restore.jobs.run import run_folder
 from restore.picture import Image
 from restore.recipe import Recipe, Step
+from restore.runtime import Runtime
 
 NONE = Recipe(steps=(Step(method="none"),))
 
@@ -73,6 +76,17 @@ def test_an_input_is_known_through_links(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "in")
     (work,) = plan(find([tmp_path / "in"]), NONE, Naming(tmp_path / "link"))
     assert isinstance(work.problem, WriteError)
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+def test_a_name_that_leaves_none_for_the_record_is_refused_before(tmp_path: Path, is_short: bool) -> None:
+    name = ("a" * 238 if is_short else "図" * 82) + ".png"
+    picture(tmp_path / "in" / name)
+    (work,) = plan(find([tmp_path / "in"]), NONE, Naming(tmp_path / "out"))
+    (outcome,) = run_folder([work], NONE, Runtime(device="cpu"), Options(tmp_path / "out")).outcomes
+    made = [path.name for path in (tmp_path / "out").glob("[!.]*")]
+    assert sorted(made) == ([name, name + ".restore.json"] if is_short else [])
+    assert is_short or ("8 bytes too long" in outcome.error and name in outcome.error)
 
 
 def test_what_is_wrong_with_an_input_is_known_before(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From what a user typed to a recipe: weight files."""
+"""From what a user typed to a recipe."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from safetensors.numpy import save_file
 
 from restore.errors import RecipeError
 from restore.jobs.request import Request, recipe_for
+from restore.jobs.side import output_options
 
 
 def test_weights_go_to_the_only_step_or_to_the_named_one() -> None:
@@ -40,3 +41,11 @@ def test_weights_that_name_their_method_need_no_other_word(tmp_path: Path) -> No
 def test_weights_without_an_owner_are_refused(method: str | None, text: str) -> None:
     with pytest.raises(RecipeError, match="--weights"):
         recipe_for(Request(method=method, weights=[text]))
+
+
+def test_text_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="threshold"):
+        recipe_for(Request(settings=["wavelet.threshold=" + "[" * 200_000]))
+    (tmp_path / "deep.json").write_text("[" * 200_000)
+    with pytest.raises(RecipeError, match=r"deep\.json"):
+        output_options(tmp_path / "deep.json")

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
-from restore import files, metrics, pipeline
+from restore import files, metrics, pipeline, weights
 from restore.errors import WriteError
 from restore.files.folder import find
 from restore.jobs.plan import Existing, Naming, plan
 from restore.jobs.report import Moved, Options, Outcome, Report
 from restore.jobs.run import run_folder
+from restore.jobs.side import same_result
 from restore.picture import Image, Meta
 from restore.recipe import Recipe, Step
 from restore.runtime import Runtime
@@ -168,6 +170,39 @@ def test_resume_does_what_is_missing_or_changed(pictures: Path, tmp_path: Path) 
     last = job(pictures, out, NONE, Options(out, is_resumed=True))
     assert statuses(last) == ["failed", "done", "done", "done"]
     assert (out / "a.png").read_bytes() == b"edited by the user"
+
+
+def test_a_result_is_replaced_though_its_input_was_damaged_meanwhile(pictures: Path, tmp_path: Path) -> None:
+    out, resumed = tmp_path / "out", Options(tmp_path / "out", is_resumed=True)
+    job(pictures, out)
+    whole = noise_picture(pictures / "a.png", seed=9).read_bytes()
+    (pictures / "a.png").write_bytes(whole[: len(whole) // 2])
+    assert statuses(job(pictures, out, options=resumed)) == ["failed", "skipped", "skipped"]
+    (pictures / "a.png").write_bytes(whole)
+    assert statuses(job(pictures, out, options=resumed)) == ["done", "skipped", "skipped"]
+
+
+def test_resume_sees_other_content_at_the_path_of_weights(pictures: Path, tmp_path: Path) -> None:
+    out, file = tmp_path / "out", tmp_path / "m.safetensors"
+    state = dict(weights.load("denoise")[0])
+    save_file(state, file)
+    recipe = Recipe(steps=(Step(method="denoise", weights=str(file)),), noise=0.05)
+    resumed = Options(out, is_resumed=True)
+    assert statuses(job(pictures, out, recipe, resumed)) == ["done"] * 3
+    assert statuses(job(pictures, out, recipe, resumed)) == ["skipped"] * 3
+    save_file(state | {"tail.weight": state["tail.weight"] * 0.5}, file)
+    assert statuses(job(pictures, out, recipe, resumed)) == ["done"] * 3
+
+
+@pytest.mark.parametrize("knob", ["pnnp.profile", "rampp.dino"])
+def test_files_that_settings_name_count_by_their_content(tmp_path: Path, knob: str) -> None:
+    method, name = knob.split(".")
+    recipe = Recipe(steps=(Step(method=method, settings={name: str(tmp_path)}),))
+    before = same_result(recipe, "keep", None)
+    (tmp_path / "content").write_bytes(b"one")
+    given = same_result(recipe, "keep", None)
+    (tmp_path / "content").write_bytes(b"two")
+    assert len({before, given, same_result(recipe, "keep", None)}) == 3
 
 
 def test_resume_sweeps_what_a_killed_run_left(pictures: Path, tmp_path: Path) -> None:

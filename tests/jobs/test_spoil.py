@@ -1,5 +1,6 @@
 """The command that degrades a folder: repeatable, independent of other files, and original pictures untouched."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from restore import files
 from restore.degrade import FROZEN, KINDS, frozen
 from restore.errors import RecipeError
 from restore.jobs.spoil import spoil_all
-from restore.picture import Image
+from restore.picture import Image, Meta
 
 
 @pytest.fixture
@@ -40,6 +41,22 @@ def test_a_file_is_degraded_alike_alone_and_among_others(pictures: Path, tmp_pat
     assert {p.name: p.read_bytes() for p in pictures.iterdir()} == before
     noise = [read(tmp_path / "all" / f"{n}.png") - read(pictures / f"{n}.png") for n in "ab"]
     assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.05
+
+
+def test_any_name_of_a_file_will_do(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "a.png").rename(pictures / os.fsdecode(b"\xff.png"))
+    assert done([pictures], tmp_path / "one") == done([pictures], tmp_path / "set", None) == 0
+    assert (tmp_path / "one" / os.fsdecode(b"\xff.png")).exists()
+
+
+def test_a_picture_that_cannot_be_degraded_is_named_and_the_rest_is_done(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beyond = Image(np.full((48, 64, 3), 3e38, np.float32), meta=Meta(bits=32, is_float=True))
+    files.write(pictures / "0.tif", beyond)
+    assert done([pictures], tmp_path / "out", "blur") == 3
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+    assert "0.tif: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

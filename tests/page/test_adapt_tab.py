@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image as Pillow
@@ -29,6 +30,13 @@ def test_a_model_and_a_curve_come_out(client: Client, pictures: dict[str, Path],
     target.write_bytes(Path(model).read_bytes())
     done = by_command(tmp_path / "out", pictures["photo.jpg"], "--method", method, "--weights", str(target))
     assert "photo.jpg" in done
+
+
+def test_the_limit_holds_for_all_pages_together(client: Client, tmp_path: Path) -> None:
+    page = np.random.default_rng(0).integers(0, 256, (1000, 1000), np.uint8)
+    tifffile.imwrite(tmp_path / "stack.tif", np.stack([page] * 3), photometric="minisblack")
+    with pytest.raises(AppError, match=r"stack\.tif.*the limit is 2\.5"):
+        client.predict(pictures=[handle_file(str(tmp_path / "stack.tif"))], minutes=0.2, api_name="/adapt")
 
 
 def test_refusals_are_readable(client: Client, pictures: dict[str, Path]) -> None:

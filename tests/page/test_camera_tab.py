@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
@@ -38,6 +39,12 @@ def test_dark_frames_become_a_profile_and_plots(client: Client, tmp_path: Path) 
     assert {"gain and sigma", "dark shading"} <= {plot["caption"] for plot in plots}
     for plot in plots:
         assert np.asarray(Pillow.open(plot["image"])).std() > 1
+
+
+def test_frames_beyond_the_limit_are_refused(client: Client, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "dark.png"), np.zeros((1600, 1600), np.uint16))
+    with pytest.raises(AppError, match=r"dark\.png.*the limit is 2\.5"):
+        asked(client, [tmp_path / "dark.png"], [])
 
 
 def test_pictures_that_are_no_dark_frames_are_refused_in_words(client: Client, pictures: dict[str, Path]) -> None:

@@ -37,10 +37,12 @@ def test_who_leaves_takes_everything(tmp_path: Path) -> None:
         assert run.cancelled.is_set() and not run.folder.exists() and other.folder.exists()
 
 
-def test_old_runs_are_swept(tmp_path: Path) -> None:
+def test_old_runs_are_swept_once_they_have_ended(tmp_path: Path) -> None:
     held = Sessions(tmp_path)
     with held.running("a", "single") as run:
         os.utime(run.folder, (0, 0))
+        with held.running("b", "single"):
+            assert run.folder.exists() and not run.cancelled.is_set()
     with held.running("b", "single") as fresh:
         assert not run.folder.exists() and fresh.folder.exists()
 
