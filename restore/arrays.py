@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from restore import files, pipeline
 from restore.errors import ArrayError, RecipeError
 from restore.noise import Noise, estimate
-from restore.picture import Image, Picture, RawImage
+from restore.picture import Image, Meta, Picture, RawImage
 from restore.recipe import AUTO, Recipe, Step
 from restore.result import Result
 from restore.runtime import Device, Runtime
@@ -148,7 +148,7 @@ def from_array(array: Array, channel_axis: int | None = -1) -> Image:
         floats = pixels.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
     colours = pixels.shape[-1] - (pixels.shape[-1] + 1) % 2  # 1, 1, 3, 3
     alpha = floats[..., -1] if pixels.shape[-1] in (2, 4) else None
-    return Image(floats[..., :colours], alpha)
+    return Image(floats[..., :colours], alpha, Meta(is_float=array.dtype.kind == "f"))
 
 
 def to_array(image: Image, *, like: Array, channel_axis: int | None = -1) -> Array:

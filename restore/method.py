@@ -170,6 +170,9 @@ class Method:
         Results of methods that state it are checked as those of denoisers (see ``restore.evidence``).
     keeps_edges
         How much of the finest detail it may remove, as a multiple of what it leaves.
+    takes_any_unit
+        Whether it finds out by itself what is white in pictures whose values lie far from 0...1 (counts, temperatures);
+        others are given such pictures between 0 and 1.
     """
 
     name: str
@@ -186,3 +189,4 @@ class Method:
     fits_per_image: bool = False
     keeps_level: float | None = None
     keeps_edges: float | None = None
+    takes_any_unit: bool = False

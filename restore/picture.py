@@ -125,6 +125,20 @@ class Image:
         """Height and width as stored."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
+    def unit(self) -> tuple[float, float] | None:
+        """Return what counts as black and as white in float pictures whose values lie far from 0...1, else None.
+
+        Counts, temperatures, heights: what most of the picture lies between. Values near 0...1, highlights beyond
+        included, and integers are what they seem.
+        """
+        if not self.meta.is_float or not self.pixels.size:
+            return None
+        few = self.pixels[:: max(1, self.size[0] // 512), :: max(1, self.size[1] // 512)]
+        low, high = (float(end) for end in np.quantile(few, (0.01, 0.99)))
+        if (low >= -0.5 and 0.01 <= high <= 4) or low == high:
+            return None
+        return (0.0, high) if 0 <= low < high / 2 else (low, high)
+
     def thin(self) -> Self:
         """Return the picture with one channel where all three hold the same, as in black and white stored as RGB."""
         red, *others = np.moveaxis(self.pixels, 2, 0)

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restore import choose, evidence, methods, noise, tiling, uncertainty
+from restore import choose, evidence, methods, noise, uncertainty
 from restore.errors import RecipeError, ResultError
 from restore.evidence import Finding, Promise
-from restore.memory import is_exhausted, within_memory
+from restore.memory import within_memory
 from restore.method import Compute, Method, Role, Scene
 from restore.noise import Noise
 from restore.picture import Domain, Image, Picture, RawImage
@@ -27,7 +27,7 @@ from restore.planes import is_finite, planes_of, with_planes
 from restore.raw.develop import develop
 from restore.recipe import AUTO, Recipe, Step
 from restore.result import Result, StepReport
-from restore.runtime import Loaded, Runtime, precision_of, smaller_tile, tile_size
+from restore.runtime import Loaded, Runtime, precision_of
 from restore.tiling import Seams, TileOp
 
 __all__ = ["Result", "StepReport", "run"]
@@ -55,6 +55,11 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
     """
     if isinstance(picture, Image) and (thin := picture.thin()) is not picture:
         return run(thin, recipe, runtime, with_uncertainty=with_uncertainty).widened(picture.pixels.shape[2])
+    if isinstance(picture, Image) and (unit := _foreign_unit(picture, recipe)):
+        pixels = (picture.pixels - np.float32(unit[0])) / np.float32(unit[1] - unit[0])
+        usual = replace(picture, pixels=pixels, meta=replace(picture.meta, is_float=False))
+        found = run(usual, recipe, runtime, with_uncertainty=with_uncertainty).unscaled(*unit)
+        return replace(found, picture=replace(found.picture, meta=picture.meta))
     start = time.perf_counter()
     _check_order(picture, recipe)
     work = _Run(picture, recipe, runtime, runtime.compute(recipe.precision), with_uncertainty)
@@ -68,6 +73,13 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
     else:
         work.develop()
     return Result(work.picture, work.decided(), tuple(work.reports), time.perf_counter() - start, work.uncertainty)
+
+
+def _foreign_unit(picture: Image, recipe: Recipe) -> tuple[float, float] | None:
+    """Return what is black and what is white in a picture that must be brought to 0...1 for some step, else None."""
+    names = [step.method for step in recipe.steps]
+    is_needed = any(name == AUTO or not methods.get(name).takes_any_unit for name in names if name != "none")
+    return picture.unit() if is_needed else None
 
 
 def _check_order(picture: Picture, recipe: Recipe) -> None:
@@ -206,7 +218,7 @@ class _Run:
         if again is None or not isinstance(self.picture, Image):
             made.scene.note("its standard errors are not known")
             return
-        spread, _ = _apply_within_memory(again, planes, self.recipe, self.runtime, made.scene.compute, step)
+        spread, _ = self.runtime.apply(again, planes, self.recipe.tile, made.scene.compute, step.method)
         spread = spread.mul_(step.strength)
         if op.deviation is None and step.strength < 1:
             spread = spread.hypot(torch.tensor((1 - step.strength) * noise.sigma))
@@ -248,7 +260,7 @@ class _Run:
             if loaded.notice:
                 scene.note(loaded.notice)
             op = loaded.restorer.prepare(scene)
-        out, tile = _apply_within_memory(op, planes, self.recipe, self.runtime, compute, step)
+        out, tile = self.runtime.apply(op, planes, self.recipe.tile, compute, step.method)
         return _Made(loaded, scene, op, out, tile)
 
     def _evidence(self, method: Method, step: Step, before: Tensor, after: Tensor, level: Noise) -> tuple[Finding, ...]:
@@ -271,30 +283,3 @@ class _Run:
                 "tile": tiles.pop() if len(tiles) == 1 else self.recipe.tile,
             }
         )
-
-
-def _apply_within_memory(
-    op: TileOp, planes: Tensor, recipe: Recipe, runtime: Runtime, compute: Compute, step: Step
-) -> tuple[Tensor, tuple[int, int] | None]:
-    """Run an operation, starting again with smaller tiles when memory runs out."""
-    size = (planes.shape[1], planes.shape[2])
-    tile = tile_size(op, recipe.tile, size, compute.device)
-    while True:
-        try:
-            out = tiling.apply(
-                op,
-                planes,
-                tile=tile,
-                device=str(compute.device),
-                on_tile=lambda done, total: runtime.tick(step.method, done / total),
-            )
-        except (RuntimeError, MemoryError) as error:
-            less = smaller_tile(op, tile or size)
-            if less is None:
-                with within_memory(f"method {step.method!r}, even in tiles of {' x '.join(map(str, tile or size))},"):
-                    raise
-            if not is_exhausted(error):
-                raise
-            tile = less
-        else:
-            return out, tile

@@ -62,6 +62,19 @@ class Result:
     seconds: float
     uncertainty: Image | None = None
 
+    def unscaled(self, black: float, white: float) -> Self:
+        """Return the result in the unit of a picture in which this black and this white were taken for 0 and 1."""
+        assert isinstance(self.picture, Image)
+        picture, deviation = self.picture, self.uncertainty
+        picture = replace(picture, pixels=picture.pixels * (white - black) + black)
+        deviation = deviation and replace(deviation, pixels=deviation.pixels * (white - black))
+        said = f"values from {black:.6g} to {white:.6g} were taken for 0 to 1, which all levels are fractions of"
+        reports = tuple(
+            replace(report, facts={**report.facts, "notes": [said, *report.facts.get("notes", [])]})
+            for report in self.reports
+        )
+        return replace(self, picture=picture, uncertainty=deviation, reports=reports)
+
     def widened(self, channels: int) -> Self:
         """Return the result with so many channels that hold the same, where the picture has one."""
         assert isinstance(self.picture, Image)

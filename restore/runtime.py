@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from restore import methods, weights
+from restore import methods, tiling, weights
 from restore.errors import Cancelled, RecipeError, WeightsError
-from restore.memory import free_memory, is_exhausted
+from restore.memory import free_memory, is_exhausted, within_memory
 from restore.method import Compute, Restorer
 from restore.nets import int8
 from restore.tiling import Seams, TileOp
@@ -122,6 +123,33 @@ class Runtime:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise WeightsError(f"{source}: does not fit method {step.method!r}: {reason}") from error
         return Loaded(restorer, found.sha256, notice)
+
+    def apply(
+        self, op: TileOp, planes: Tensor, wanted: int | str, compute: Compute, name: str
+    ) -> tuple[Tensor, tuple[int, int] | None]:
+        """Run a step's operation in tiles, and return their size too; again with smaller ones if memory runs out.
+
+        Raises
+        ------
+        MemoryLimitError
+            Even the smallest tiles do not fit.
+        Cancelled
+            Somebody set ``cancelled``.
+        """
+        size = (planes.shape[1], planes.shape[2])
+        tile, device = tile_size(op, wanted, size, compute.device), str(compute.device)
+        while True:
+            try:
+                on_tile = lambda done, total: self.tick(name, done / total)  # noqa: E731
+                return tiling.apply(op, planes, tile=tile, device=device, on_tile=on_tile), tile
+            except (RuntimeError, MemoryError) as error:
+                less = smaller_tile(op, tile or size)
+                if less is None:
+                    with within_memory(f"method {name!r}, even in tiles of {' x '.join(map(str, tile or size))},"):
+                        raise
+                if not is_exhausted(error):
+                    raise
+                tile = less
 
     def tick(self, step: str, share: float) -> None:
         """Report progress.

@@ -9,7 +9,7 @@ import torch
 from restore import methods, noise, pipeline
 from restore.errors import Cancelled, MemoryLimitError, RecipeError, ResultError
 from restore.method import Method, Settings
-from restore.picture import Domain, Image, RawImage
+from restore.picture import Domain, Image, Meta, RawImage
 from restore.pipeline import run
 from restore.recipe import Recipe, Step
 from restore.runtime import Runtime
@@ -199,6 +199,31 @@ def test_black_and_white_stored_as_colour_is_one_channel(planted) -> None:
     assert np.array_equal(result.picture.pixels, (grey * 2).repeat(3, 2))
     assert result.uncertainty.pixels.shape == (64, 64, 3)
     assert noise.estimate(Image(grey.repeat(3, 2))).sigma == pytest.approx(0.1, rel=0.1)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1454.0, 0.0), (1e-4, 0.0), (1.0, -1.0), (1.0, 100.0), (1000.0, 300.0)])
+@pytest.mark.parametrize("method", ["denoise", "wavelet"])
+def test_floats_of_any_unit(method: str, scale: float, offset: float) -> None:
+    y, x = np.mgrid[:128, :128] / 128
+    truth = (0.2 + 0.6 * x * (y > 0.4)).astype(np.float32)[..., None].repeat(3, 2) * scale + offset
+    noisy = truth + np.random.default_rng(0).normal(0, 0.08 * scale, truth.shape).astype(np.float32)
+    given = Image(noisy, meta=Meta(is_float=True, bits=32))
+    result = run(given, recipe(Step(method=method)), Runtime(device="cpu"))
+    assert np.mean((result.picture.pixels - truth) ** 2) < 0.1 * np.mean((noisy - truth) ** 2)
+    assert "were taken for 0 to 1" in result.reports[0].facts["notes"][0]
+    assert result.picture.meta == given.meta
+    again = run(given, result.recipe, Runtime(device="cpu"))
+    assert np.array_equal(again.picture.pixels, result.picture.pixels)
+
+
+def test_usual_values_stay_as_they_are() -> None:
+    hdr = np.random.default_rng(0).random((64, 64, 3), np.float32)
+    hdr[0, :20] = 40
+    assert Image(hdr, meta=Meta(is_float=True)).unit() is None
+    assert Image(hdr * 1000).unit() is None
+    assert Image(hdr * 0, meta=Meta(is_float=True)).unit() is None
+    counts = Image(hdr * 1000, meta=Meta(is_float=True))
+    assert np.array_equal(run(counts, recipe(Step(method="none")), Runtime()).picture.pixels, counts.pixels)
 
 
 def test_progress_and_cancel() -> None:

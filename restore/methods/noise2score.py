@@ -30,6 +30,9 @@ CORRELATED = 0.15
 TOO_CORRELATED = 0.35
 """Correlation at the best stride from which the noise is left: texture taken apart is correlated, too."""
 
+FAINT = 0.05
+"""Share of the variance of read noise that photon noise must have at white, to be told from it."""
+
 STRIDES = (2, 3, 4)
 HEALTHY = (0.8, 1.25)
 """SURE gains that a network which fits the noise has."""
@@ -135,8 +138,10 @@ def _with_sigma(kind: str, sigma: float, noisy: Tensor) -> Family:
 
 def _mixed(removal: Removal, scene: Scene, noise: Noise) -> Callable[[Tensor], Tensor]:
     """Return the removal of Poisson-Gaussian noise: by the generalised Anscombe transform made Gaussian."""
-    gain = max(noise.gain, 1e-4 * noise.sigma)
-    read = noise.read if noise.gain > 0 else noise.sigma
+    gain, read, white = noise.gain, noise.read, float(scene.planes.max())
+    if gain * white < FAINT * read**2:  # nothing to make even, and the transform would be lost in rounding
+        scene.report.update(kind="mixed", gain=0.0, read=noise.sigma)
+        return partial(removal, law=Family(0, noise.sigma**2))
     unit = float(tweedie.stabilise(scene.planes.max().clamp_min(gain), gain, read))
     scene.report.update(kind="mixed", gain=gain, read=read)
 
@@ -224,5 +229,6 @@ METHOD = Method(
     role=Role.DENOISE,
     keeps_level=0.002,
     keeps_edges=1.0,
+    takes_any_unit=True,
     paper="Kim and Ye, Noise2Score: Tweedie's approach to self-supervised image denoising without clean images (2021)",
 )

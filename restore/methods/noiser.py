@@ -241,8 +241,11 @@ def load(settings: NoiserSettings, state: State | None, compute: Compute) -> Lig
 
 
 def offer(look: Look) -> Offer | None:
-    """Offer for dark pictures; those that are meant to be dark cannot be told apart, so only for really dark ones."""
-    if look.brightness >= DARK:
+    """Offer for dark pictures; those that are meant to be dark cannot be told apart, so only for really dark ones.
+
+    Not for pictures of one channel: many are measurements, of which nobody wants the values changed.
+    """
+    if look.channels == 1 or look.brightness >= DARK:
         return None
     return Offer(1.0, f"the picture is dark: mean brightness {look.brightness:.2f} of 1")
 

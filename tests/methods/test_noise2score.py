@@ -155,6 +155,13 @@ def test_any_unit_will_do(unit: float) -> None:
     assert mse(found, truth) < 0.08 * mse(noisy, truth)
 
 
+@pytest.mark.parametrize("sigma", [None, 0.1])
+def test_mixed_noise_without_photons_is_even(sigma: float | None) -> None:
+    truth = smooth()
+    noisy = truth + np.random.default_rng(0).normal(0, 0.1, truth.shape).astype(np.float32)
+    assert mse(restored(noisy, kind="mixed", sigma=sigma), truth) < 0.08 * mse(noisy, truth)
+
+
 def test_mixed_noise_has_no_single_level() -> None:
     with pytest.raises(RestoreError, match="two levels"):
         restored(smooth(), kind="mixed", level=0.05)
