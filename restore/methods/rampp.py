@@ -77,20 +77,19 @@ class Ours:
         """Look at parts of the picture, and leave it alone where it looks clean."""
         shares, code = self._seen(scene.planes)
         scene.report["recognised"] = {kind: round(share, 3) for kind, share in shares.items()}
-        says = in_words(shares)
-        if shares["clean"] >= CLEAN:
-            says = f"looks clean ({shares['clean']:.0%})"
+        says = f"looks clean ({shares['clean']:.0%})" if shares["clean"] >= CLEAN else in_words(shares)
         if self.settings.protect and not is_spoilt(shares):
             doubt = ", none of it surely" if says.startswith("believed") else ""
             scene.note(f"{says}{doubt}: left unchanged; turn protect off to restore it")
             return TileOp(lambda tile: tile)
         scene.note(says)
-        is_grey = scene.planes.shape[0] == 1
+        if scene.planes.shape[0] == 1:
+            scene.note("the network learnt from colour pictures and does little about the noise of grey ones")
 
         def run(tile: Tensor) -> Tensor:
             colour = tile.expand(3, -1, -1)[None].to(self.compute.dtype)
             restored: Tensor = self.net(colour, code)[0].float()
-            return restored.mean(0, keepdim=True) if is_grey else restored
+            return restored.mean(0, keepdim=True) if tile.shape[0] == 1 else restored
 
         size = 80 * self.compute.dtype.itemsize
         return TileOp(run, halo=self.net.radius, multiple=self.net.multiple, bytes_per_pixel=size)

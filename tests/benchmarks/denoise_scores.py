@@ -1,6 +1,8 @@
 """Score ``denoise`` beside classical denoisers: ``python tests/benchmarks/denoise_scores.py SHARED``.
 
 White noise: all of CBSD68, float noise, not clipped, seed 0; results clipped to 0...1, no rounding, PSNR over RGB.
+Grey: Set12, the same way, `blind` beside it, and a grey picture stored as colour must give the same. Camera noise in
+grey: all pairs of the four sets below turned grey.
 Real noise: all pairs of four sets, level unknown; OpenCV's non-local means with the best strength of a grid a set.
 """
 
@@ -16,6 +18,7 @@ import cv2
 import numpy as np
 
 from restore import files, metrics, pipeline
+from restore.colour import luma
 from restore.degrade import gaussian
 from restore.picture import Image
 from restore.recipe import Recipe, Step
@@ -49,6 +52,27 @@ def white(folder: Path, weights: str | None, every: int) -> Iterator[tuple[str, 
         )
 
 
+def grey(folder: Path, weights: str | None, every: int) -> Iterator[tuple[str, dict[str, float]]]:
+    for sigma in SIGMAS:
+        rng, rows = np.random.default_rng(0), []
+        for path in sorted((folder / "test/set12").glob("*.png"))[::every]:
+            clean = files.read(path).pixels[..., :1]
+            noisy = Image(gaussian(clean, rng, sigma=sigma / 255))
+            known = restored(noisy, "denoise", weights, noise=sigma / 255)
+            ways = [restored(noisy, "denoise", weights), restored(noisy, "blind"), restored(noisy, "wavelet")]
+            stored = restored(noisy.widened(3), "denoise", weights)[..., :1]
+            rows.append([metrics.psnr(x, clean) for x in (noisy.pixels, known, *ways, stored)])
+        names = "noisy", "known", "unknown", "blind", "wavelet", "unknown, stored as colour"
+        yield f"Set12 grey sigma {sigma}", dict(zip(names, np.mean(rows, 0), strict=True))
+    for name in ("sidd", "cc", "polyu", "nam"):
+        rows = []
+        for paths in list(pairs(folder / "test/realnoise" / name))[::every]:
+            noisy, clean = (Image(luma(files.read(path).pixels)[..., None]) for path in paths)
+            ways = [restored(noisy, method, weights) for method in ("denoise", "blind", "wavelet")]
+            rows.append([metrics.psnr(x, clean.pixels) for x in (noisy.pixels, *ways)])
+        yield f"{name} turned grey", dict(zip(("noisy", "denoise", "blind", "wavelet"), np.mean(rows, 0), strict=True))
+
+
 def pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
     for noisy in sorted((folder / "noisy").iterdir()):
         yield noisy, next(path for path in (folder / "clean").iterdir() if path.stem == noisy.stem)
@@ -77,14 +101,18 @@ def real(folder: Path, weights: str | None, every: int) -> Iterator[tuple[str, d
         yield name, {way: means[way] for way in ("noisy", "denoise", "wavelet", best)}
 
 
+PARTS = {"white": white, "grey": grey, "real": real}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shared", type=Path, help="folder that holds data/test")
     parser.add_argument("--weights", help="a weight file in place of the shipped one")
+    parser.add_argument("--parts", nargs="*", default=[*PARTS], choices=[*PARTS])
     parser.add_argument("--every", type=int, default=1, help="take every n-th picture only")
     args = parser.parse_args()
-    for part in (white, real):
-        for name, row in part(args.shared / "data", args.weights, args.every):
+    for part in args.parts:
+        for name, row in PARTS[part](args.shared / "data", args.weights, args.every):
             sys.stdout.write(json.dumps({"set": name} | {k: round(float(v), 2) for k, v in row.items()}) + "\n")
             sys.stdout.flush()
 
