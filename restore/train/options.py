@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from restore import weights
-from restore.errors import WeightsError
 from restore.nets.unshuffle_unet import GREY
 from restore.train.feed import Chunk, Draw, Feed
 from restore.train.loop import Budget, steps_done
@@ -103,10 +102,7 @@ def with_other(key: str, state: Mapping[str, Tensor], *, is_grey: bool) -> dict[
 
     Where none is shipped, that one is left out.
     """
-    try:
-        shipped = weights.load(key)[0]
-    except WeightsError:
-        shipped = {}
+    shipped = weights.load(key)[0] if (weights.folder() / f"{key}.safetensors").exists() else {}
     kept = {name: value for name, value in shipped.items() if name.startswith(GREY) is not is_grey}
     return kept | {f"{GREY if is_grey else ''}{name}": value for name, value in state.items()}
 

@@ -51,6 +51,7 @@ def ship(
     old = manifest.read_text(encoding="utf-8") if manifest.exists() else ""
     with replacing(manifest) as part:
         part.write_text(_with_table(old, key, entry), encoding="utf-8")
+    weights.manifest.cache_clear()
     return path
 
 
