@@ -48,6 +48,9 @@ REMOVED, STRUCTURE = (0.15, 1.35), 0.25
 """What may be removed, as a multiple of the noise that was measured; and the correlation of its neighbours above which
 it is not white noise."""
 
+STAYS, PLAIN_NOISE = 0.5, 12 / 255
+"""Share of the noise that a step at full strength may leave, where there was at least so much of it."""
+
 NEWLY_CLIPPED = 0.02
 """Share of values that a step may clip."""
 
@@ -133,7 +136,7 @@ def findings(
     found.append(level)
     windows = [(b, b + (a - b) / promise.strength) for b, a in _windows(before, after)]
     removed = float(np.sqrt(np.mean([np.mean((b - a) ** 2) for b, a in windows])))
-    found += _removed(removed, noise, left)
+    found += _removed(removed, noise, left, promise.strength)
     if removed > 0.2 / 255:
         pairs = [(np.mean(b, 0), np.mean(a, 0)) for b, a in windows]
         found += [*_detail(pairs, promise.edges, noise, len(before)), _residual(pairs, noise)]
@@ -195,12 +198,15 @@ def _level(before: Floats, after: Floats, noise: Noise, promised: float) -> Find
     return Finding("level", abs(worst), limit, is_alarm, weight, says)
 
 
-def _removed(removed: float, noise: Noise, left: Noise | None) -> Iterator[Finding]:
-    """Compare what was removed with the noise that was there."""
+def _removed(removed: float, noise: Noise, left: Noise | None, strength: float) -> Iterator[Finding]:
+    """Compare what was removed, and what is left, with the noise that was there."""
     weight: Literal["strong", "weak"] = "strong" if noise.confidence >= 0.5 else "weak"
     if left is not None:
+        limit, sure = (1 - STAYS * strength) * noise.sigma, "weak" if left.confidence < 0.5 else weight
+        is_alarm = left.sigma > limit and noise.sigma >= PLAIN_NOISE and sure == "strong"
         says = f"noise: {noise.sigma * 255:.1f}/255 before, about {left.sigma * 255:.1f}/255 after"
-        yield Finding("noise", left.sigma, None, False, "weak" if left.confidence < 0.5 else weight, says)
+        says += ": much of it is still there; try another method" if is_alarm else ""
+        yield Finding("noise", left.sigma, limit, is_alarm, sure, says)
     if not noise.is_visible:
         return
     share, (low, high) = removed / noise.sigma, REMOVED

@@ -139,6 +139,19 @@ def test_strength_is_counted_in() -> None:
     assert half.alarms == ()
 
 
+@pytest.mark.parametrize(("kept", "strength", "is_alarm"), [(0.0, 1.0, False), (0.8, 1.0, True), (0.6, 0.4, False)])
+def test_noise_that_stays_is_told(kept: float, strength: float, is_alarm: bool) -> None:
+    y, x = np.mgrid[:256, :256] / 256
+    clean = np.stack([0.3 + 0.4 * x * y] * 3).astype(np.float32)
+    noisy = clean + np.random.default_rng(0).normal(0, 0.1, clean.shape).astype(np.float32)
+    after = clean + np.float32(kept) * (noisy - clean)
+    measured = [noise.estimate(Image(planes.transpose(1, 2, 0))) for planes in (noisy, after)]
+    found = findings(noisy, after, measured[0], lambda: measured[1], Promise(0.002, strength=strength))
+    told = next(finding for finding in found if finding.name == "noise")
+    assert told.is_alarm is is_alarm
+    assert ("still there" in told.says) is is_alarm
+
+
 def test_camera_noise_is_weak_evidence_of_levels() -> None:
     before = np.full((3, 100, 100), 0.5, np.float32)
     camera = Noise(0.05, (0.05,) * 3, correlation=0.6)
