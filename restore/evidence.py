@@ -48,8 +48,8 @@ REMOVED, STRUCTURE = (0.15, 1.35), 0.25
 """What may be removed, as a multiple of the noise that was measured; and the correlation of its neighbours above which
 it is not white noise."""
 
-STAYS, PLAIN_NOISE = 0.5, 12 / 255
-"""Share of the noise that a step at full strength may leave, where there was at least so much of it."""
+STAYS, PLAIN_NOISE = 0.6, 12 / 255
+"""Share of the noise that a step at full strength must take at the least, where there was at least so much of it."""
 
 NEWLY_CLIPPED = 0.02
 """Share of values that a step may clip."""
