@@ -39,7 +39,10 @@ REACH = 8
 
 @cache
 def constants() -> dict[str, dict[str, list[float] | None]]:
-    """Return the fitted weights of each method, for white and for camera noise; None: do not hold."""
+    """Return the fitted weights of each method, for white and for camera noise; None: do not hold.
+
+    Those for pictures of one channel have the name of the method and " grey".
+    """
     found: dict[str, dict[str, list[float] | None]] = json.loads(
         files("restore").joinpath("uncertainty.json").read_text()
     )
@@ -54,7 +57,8 @@ def operation(op: TileOp, method: str, noise: Noise) -> TileOp | None:
     """
     if op.seams is Seams.WHOLE or noise.sigma <= 0:
         return None
-    fitted = constants().get(method, {}).get("camera" if noise.correlation > CORRELATED else "white")
+    name = f"{method} grey" if len(noise.channels) == 1 else method
+    fitted = constants().get(name, {}).get("camera" if noise.correlation > CORRELATED else "white")
     if fitted is None:
         return None
     weights = torch.tensor(fitted)

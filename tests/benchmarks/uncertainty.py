@@ -1,6 +1,7 @@
 """Fit and check the standard errors: ``python tests/benchmarks/uncertainty.py SHARED [--fit] [--plot PLOT.png]``.
 
 After new weights of one method: ``... SHARED --fit --method denoise``; it keeps what was fitted for the others.
+Pictures of one channel have models of their own: ``--method "denoise grey"``.
 
 Fitted to free photos that no method was trained on, checked on Kodak and CBSD68, with white noise of several levels
 and with camera noise, levels unknown. Prints the share of true errors within one and within 1.96 standard errors.
@@ -26,6 +27,7 @@ from restore.picture import Domain, Floats, Image, Meta
 from restore.recipe import Step
 from restore.runtime import Runtime
 from restore.train.data import Photos, as_floats
+from restore.train.denoise import grey
 
 SIDE = 128
 KINDS = ("5", "10", "15", "25", "35", "50", "camera", "camera")
@@ -39,7 +41,7 @@ CHECKS = (1, 2)
 OUT = Path(uncertainty.__file__).with_name("uncertainty.json")
 MACHINE = Runtime(device="cpu")
 INSIDE = {"68": 1.0, "95": 1.96}
-NOT_HELD = {("wavelet", "camera")}
+NOT_HELD = {("wavelet", "camera"), ("wavelet grey", "camera")}
 """What a model was fitted to that did not hold on other pictures."""
 
 
@@ -57,14 +59,17 @@ def crop(pixels: Floats, side: int, rng: np.random.Generator) -> Floats:
     return pixels[top : top + side, left : left + side]
 
 
-def see(clean: Floats, picture: int, kind: str, method: str, rng: np.random.Generator) -> Seen | None:
+def see(clean: Floats, picture: int, kind: str, name: str, rng: np.random.Generator) -> Seen | None:
+    method, _, is_grey = name.partition(" ")
     if kind == "camera":
         pair = degrade.camera(crop(clean, min(192, *(n // 2 * 2 for n in clean.shape[:2])), rng), rng)
         if min(pair.clean.shape[:2]) < SIDE:
             return None
         noisy, clean = pair.noisy[:SIDE, :SIDE], pair.clean[:SIDE, :SIDE]
+        noisy, clean = (grey(noisy), grey(clean)) if is_grey else (noisy, clean)
     else:
         clean = crop(clean, SIDE, rng)
+        clean = grey(clean) if is_grey else clean
         noisy = degrade.gaussian(clean, rng, sigma=int(kind) / 255)
     planes = torch.from_numpy(np.ascontiguousarray(noisy.transpose(2, 0, 1)))
     compute, level = MACHINE.compute("fp32"), estimate(Image(noisy))
@@ -185,7 +190,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     names = [m.name for m in methods.registry().values() if m.keeps_level is not None and m.domain is Domain.SRGB]
-    names = [name for name in names if not methods.get(name).fits_per_image and name in (args.method or names)]
+    names = [name for name in names if not methods.get(name).fits_per_image]
+    names = [name for name in (*names, *(f"{name} grey" for name in names)) if name in (args.method or [name])]
     names = [name for name in names if args.fit or name in uncertainty.constants()]
     if args.fit:
         pictures = held_out(args.shared)
