@@ -331,6 +331,12 @@ def test_weights_are_imported_only_when_allowed(call, tmp_path: Path) -> None:
     found = load_file(tmp_path / "net.safetensors")
     assert torch.equal(found["a"], state["module.a"])
     assert torch.equal(found["b"], state["module.b"])
+    before = (tmp_path / "net.safetensors").read_bytes()
+    code, _, err = call(*words, "--licence", "MIT")
+    assert code == 1
+    assert "net.safetensors: exists already; use --overwrite" in err
+    assert (tmp_path / "net.safetensors").read_bytes() == before
+    assert call(*words, "--licence", "MIT", "--overwrite")[0] == 0
 
 
 def test_weights_are_listed_and_verified(call, tmp_path: Path, monkeypatch) -> None:
