@@ -122,14 +122,16 @@ class Journal:
             raise WriteError(self.path, f"cannot write the journal ({error.strerror})") from error
 
     def is_done(self, source: Path, recipe: str) -> bool:
-        """Whether an input is done by this recipe, has not changed since, and its result is there."""
+        """Whether an input is done by this recipe, and neither it nor its result has changed since."""
         line = self.last.get(self.name(source))
         if line is None or line.status != DONE or line.recipe != recipe:
             return False
         try:
             now = source.stat()
-            is_same = (now.st_size, now.st_mtime_ns) == (line.bytes, line.modified_ns)
-            return is_same and (self.path.parent / line.target).is_file() and weights.sha256(source) == line.sha256
+            if (now.st_size, now.st_mtime_ns) != (line.bytes, line.modified_ns):
+                return False
+            hashes = weights.sha256(source), weights.sha256(self.path.parent / line.target)
+            return hashes == (line.sha256, line.target_sha256)
         except OSError:
             return False
 

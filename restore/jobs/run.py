@@ -185,7 +185,8 @@ class _Job:
         if self.options.existing is Existing.OVERWRITE or not _is_there(target):
             return
         if not (self.options.is_resumed and self.journal and self.journal.is_ours(target)):
-            raise _RefusedError(target, "exists already; use --overwrite, --skip-existing or another folder")
+            found = "exists, and not as a run of this job left it" if self.options.is_resumed else "exists already"
+            raise _RefusedError(target, f"{found}; use --overwrite, --skip-existing or another folder")
 
     def _finish(self, piece: Piece) -> Outcome:
         if self.room is None:

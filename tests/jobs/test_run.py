@@ -172,6 +172,23 @@ def test_resume_does_what_is_missing_or_changed(pictures: Path, tmp_path: Path) 
     assert (out / "a.png").read_bytes() == b"edited by the user"
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage", bytes(100_000)])
+def test_resume_neither_passes_over_nor_replaces_a_result_that_was_altered(
+    pictures: Path, tmp_path: Path, content: bytes
+) -> None:
+    out = tmp_path / "out"
+    job(pictures, out)
+    (out / "a.png").write_bytes(content)
+    report = job(pictures, out, options=Options(out, is_resumed=True))
+    assert statuses(report) == ["failed", "skipped", "skipped"]
+    assert "not as a run of this job left it; use --overwrite, --skip-existing" in report.outcomes[0].error
+    assert (out / "a.png").read_bytes() == content
+    kept = job(pictures, out, options=Options(out, Existing.SKIP, is_resumed=True))
+    assert statuses(kept) == ["skipped"] * 3
+    made = job(pictures, out, options=Options(out, Existing.OVERWRITE, is_resumed=True))
+    assert statuses(made) == ["done", "skipped", "skipped"]
+
+
 def test_a_result_is_replaced_though_its_input_was_damaged_meanwhile(pictures: Path, tmp_path: Path) -> None:
     out, resumed = tmp_path / "out", Options(tmp_path / "out", is_resumed=True)
     job(pictures, out)
