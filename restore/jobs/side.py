@@ -69,6 +69,11 @@ def sigma_of(target: Path) -> Path:
     return target.with_name(target.name + SIGMA_SUFFIX)
 
 
+def beside(target: Path, *, with_errors: bool) -> tuple[Path, ...]:
+    """Return the paths of what is written beside a result: its side file, and its standard errors."""
+    return (path_of(target), sigma_of(target)) if with_errors else (path_of(target),)
+
+
 def record(result: Result, made: Made) -> dict[str, Any]:
     """Return the side file's content as JSON values.
 
