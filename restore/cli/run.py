@@ -64,8 +64,9 @@ def run(
         Path | None, typer.Option(exists=True, file_okay=False, help="Folder of clean pictures to score against.")
     ] = None,
     uncertainty: Annotated[
-        bool, typer.Option("--uncertainty", help="Also write each value's standard error, as NAME.sigma.tiff.")
-    ] = False,
+        bool | None,
+        typer.Option(help="Also write each value's standard error, as NAME.sigma.tiff (default: as the recipe did)."),
+    ] = None,
     seed: Seed = None,
     max_megapixels: MaxMegapixels = None,
     max_bytes: MaxBytes = None,
@@ -91,7 +92,8 @@ def run(
     if dry_run:
         order.show_plan(ordered, is_json=is_json)
         return
-    who = {"jobs": jobs, "engine": engine, "address": address, "uncertainty": uncertainty}
+    who = {"jobs": jobs, "engine": engine, "address": address}
+    who |= {} if uncertainty is None else {"uncertainty": uncertainty}
     limits = Limits(**given_limits(max_megapixels, max_bytes, max_seconds))
     options = order.options(ordered, existing=existing, is_resumed=resume, reference=reference, limits=limits, **who)
     with stoppable() as cancelled:

@@ -7,7 +7,7 @@ import platform
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -125,8 +125,16 @@ def write(target: Path, content: dict[str, Any]) -> None:
         part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def output_options(path: Path) -> tuple[str | None, int | None]:
-    """Return format and depth that a side file's result was written with; None where a recipe does not say.
+class Output(NamedTuple):
+    """How a result was written: format and depth, None where a recipe does not say; whether with standard errors."""
+
+    format: str | None = None
+    depth: int | None = None
+    with_errors: bool = False
+
+
+def output_options(path: Path) -> Output:
+    """Return how a side file's result was written.
 
     Raises
     ------
@@ -134,10 +142,10 @@ def output_options(path: Path) -> tuple[str | None, int | None]:
         The side file is damaged.
     """
     if path.suffix != ".json":
-        return None, None
+        return Output()
     try:
         output = json.loads(path.read_text(encoding="utf-8")).get("output", {})
-        return output.get("format"), output.get("depth")
+        return Output(output.get("format"), output.get("depth"), bool(output.get("uncertainty")))
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from error
 
