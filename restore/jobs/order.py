@@ -24,7 +24,8 @@ from restore.runtime import Device, Runtime
 class Order:
     """What to make of which files; ``folder`` is None where the result is one named file.
 
-    ``with_errors`` tells whether the recipe's side file says that standard errors were written, too.
+    ``with_errors`` tells whether the recipe's side file says that standard errors were written, too; ``notes`` what
+    is to be said first.
     """
 
     works: tuple[Work, ...]
@@ -33,6 +34,7 @@ class Order:
     format: str
     depth: int | None
     with_errors: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def order(
@@ -69,7 +71,11 @@ def order(
     found = find(inputs, is_recursive=is_recursive, output=None if is_file else out)
     naming = Naming(folder, out if is_file else None, ending, format)
     works = plan(found, recipe, naming)
-    return Order(works, recipe, None if is_file else out, format, depth or noted.depth, noted.with_errors)
+    changed = side.replaced(recipe, noted)
+    notes = tuple(
+        f"{file}: is not the file that {request.recipe} was made with: results will differ" for file in changed
+    )
+    return Order(works, recipe, None if is_file else out, format, depth or noted.depth, noted.with_errors, notes)
 
 
 def _is_file(out: Path, inputs: Sequence[Path]) -> bool:
@@ -95,6 +101,8 @@ def show_plan(order: Order, *, is_json: bool) -> None:
 
 def carry_out(order: Order, options: Options, device: Device, cancelled: threading.Event, *, is_json: bool) -> int:
     """Do what was ordered, show how it goes, and return the exit code."""
+    for note in order.notes:
+        lines.say_aside(note)
     if not order.works:
         lines.say_aside("no pictures found; name files, or folders that hold some (--recursive goes into sub-folders)")
     runtime = Runtime(device=device, cancelled=cancelled, told=lines.say_aside)

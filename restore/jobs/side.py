@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -126,15 +127,26 @@ def write(target: Path, content: dict[str, Any]) -> None:
 
 
 class Output(NamedTuple):
-    """How a result was written: format and depth, None where a recipe does not say; whether with standard errors."""
+    """How a result was made.
+
+    Parameters
+    ----------
+    format, depth
+        As it was written; None where a recipe does not say.
+    with_errors
+        Whether standard errors were written, too.
+    hashes
+        SHA-256 of the files that each method used, by method and by knob; those of its ``"weights"``.
+    """
 
     format: str | None = None
     depth: int | None = None
     with_errors: bool = False
+    hashes: Mapping[str, Mapping[str, str]] = {}
 
 
 def output_options(path: Path) -> Output:
-    """Return how a side file's result was written.
+    """Return what a side file says beside the recipe.
 
     Raises
     ------
@@ -144,10 +156,30 @@ def output_options(path: Path) -> Output:
     if path.suffix != ".json":
         return Output()
     try:
-        output = json.loads(path.read_text(encoding="utf-8")).get("output", {})
-        return Output(output.get("format"), output.get("depth"), bool(output.get("uncertainty")))
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        output = table.get("output", {})
+        hashes = {report.get("step", {}).get("method"): _hashes(report) for report in table.get("reports", [])}
+        return Output(output.get("format"), output.get("depth"), bool(output.get("uncertainty")), hashes)
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from error
+
+
+def _hashes(report: dict[str, Any]) -> dict[str, str]:
+    facts = {"weights_sha256": report.get("weights_sha256"), **report.get("facts", {})}
+    return {name.removesuffix("_sha256"): facts[name] for name in facts if name.endswith("_sha256")}
+
+
+def replaced(recipe: Recipe, made: Output) -> list[Path]:
+    """Return the files that a recipe's methods use now and that hold something else than when the result was made."""
+    found = []
+    for step in recipe.steps:
+        for knob, sha256 in made.hashes.get(step.method, {}).items():
+            is_weights = knob == "weights"
+            given = step.weights or methods.get(step.method).weights if is_weights else step.settings.get(knob)
+            path = weights.path_of(str(given)) if is_weights else Path(str(given))
+            if given and _contents(str(path)) not in ([], [sha256]):
+                found.append(path)
+    return found
 
 
 def same_result(recipe: Recipe, format: str, depth: int | None) -> str:  # noqa: A002 - the option's name

@@ -1,7 +1,9 @@
 """Calibration from files: DNGs of a simulated sensor, grey frames of a real one, and files that will not do."""
 
 import hashlib
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -129,6 +131,32 @@ def test_what_is_there_is_kept_unless_asked(shot: Path, profile: Path, tmp_path:
     assert hashes(tmp_path) == before
     assert words(*noise, "--overwrite")[0] == 0 and restore.read(own).meta.iso == 800
     assert words(*learn, own, "--report", report, "--overwrite")[0] == 0 and Profile.load(own).maps is not None
+
+
+def test_a_recipe_tells_when_the_profile_is_another_than_it_was(
+    shot: Path, profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(profile, "my.noise")
+    dark, side = shot / "darks" / "iso200_000.dng", tmp_path / "out" / "iso200_000.dng.restore.json"
+    run = ["run", dark, "--precision", "fp32", "-o"]
+    assert words(*run, "out", "-m", "pnnp", "--set", "pnnp.profile=my.noise", "--format", "dng")[0] == 0
+    facts = json.loads(side.read_text())["reports"][0]["facts"]
+    assert facts["profile_sha256"] == hashlib.sha256(profile.read_bytes()).hexdigest()
+    capsys.readouterr()
+
+    def replayed(out: str, *more: str) -> str:
+        app([str(word) for word in (*run, out, "--recipe", side, *more)], standalone_mode=False)
+        return capsys.readouterr().err
+
+    assert "results will differ" not in replayed("same")
+    known = Profile.load(profile)
+    replace(known, isos=tuple(replace(noise, K=2 * noise.K) for noise in known.isos)).save("my.noise")
+    assert f"my.noise: is not the file that {side} was made with: results will differ" in replayed("other")
+    assert "results will differ" not in replayed("given", "--set", f"pnnp.profile={profile}")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert "my.noise: cannot be read (No such file or directory); check the path" in replayed("out")
 
 
 def test_frames_are_simulated_into_a_folder_without_any(tmp_path: Path) -> None:
