@@ -74,7 +74,8 @@ def test_bad_files_are_named_and_the_rest_is_done(pictures: Path, tmp_path: Path
     assert done([pictures], tmp_path / "out") == 3
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
     assert "c.png" in capsys.readouterr().err
-    assert done([pictures / "a.png"], tmp_path / "out") == 3  # never over what is there
+    assert done([pictures / "a.png"], tmp_path / "out") == 1  # never over what is there, and nothing was done
+    assert done([pictures / "c.png"], tmp_path / "none") == 1
     with pytest.raises(RecipeError, match="rian"):
         done([pictures], tmp_path / "other", "rian")
 
