@@ -67,5 +67,5 @@ def calibrate(
             progress=progress,
             tell=told.append,
         )
-    say(told[0].strip())
-    say(f"\nwritten: {out}" + (f"  report: {report}" if report else ""))
+    for row in [*told[0].strip().splitlines(), "", f"written: {out}" + (f"  report: {report}" if report else "")]:
+        say(row)
