@@ -102,23 +102,30 @@ def main(host: str = "127.0.0.1", port: int = 7860, *, limits: Limits = LIMITS, 
     if host not in ("127.0.0.1", "localhost", "::1"):
         logging.getLogger("restore.page").warning("everyone who reaches %s can use this page; it asks nobody who", host)
     page = build(limits).queue(max_size=queue, default_concurrency_limit=1)
-    page.launch(
-        server_name=host,
-        server_port=port or None,
-        share=False,
-        max_file_size=limits.max_bytes,
-        enable_monitoring=False,
-        ssr_mode=False,
-        mcp_server=False,
-        pwa=False,
-        run_history=False,
-        quiet=True,
-        prevent_thread_lock=True,
-        footer_links=["api"],
-        theme=look.theme(),
-        css=look.CSS,
-        app_kwargs={"middleware": [Middleware(NoRelay)]},
-    )
+    try:
+        page.launch(
+            server_name=host,
+            server_port=port or None,
+            share=False,
+            max_file_size=limits.max_bytes,
+            enable_monitoring=False,
+            ssr_mode=False,
+            mcp_server=False,
+            pwa=False,
+            run_history=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            footer_links=["api"],
+            theme=look.theme(),
+            css=look.CSS,
+            app_kwargs={"middleware": [Middleware(NoRelay)]},
+        )
+    except OSError as error:
+        if "empty port" not in str(error):
+            raise
+        sys.exit(
+            f"error: port {port or '7860 or above'} of {host} is in use or not allowed; choose another --port or --host"
+        )
     sys.stdout.write(f"The page is at {page.local_url} (Ctrl-C ends it)\n")
     sys.stdout.flush()
     page.block_thread()

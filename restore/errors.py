@@ -22,6 +22,7 @@ do about it.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -88,6 +89,18 @@ class MemoryLimitError(RestoreError):
 
 class Cancelled(RestoreError):  # noqa: N818 - not a failure: the caller asked for it
     """The caller asked to stop."""
+
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    r"""Return text with control characters escaped, so that no file's name or content acts on a terminal.
+
+    >>> printable("tab\t\x1b[31mred.png")
+    'tab\\t\\x1b[31mred.png'
+    """
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -129,7 +129,7 @@ class Recipe(_Frozen):
         Raises
         ------
         RecipeError
-            The file cannot be read, or says something that no method knows.
+            The file cannot be read, names no steps, or says something that no method knows.
         """
         path = presets().get(str(path), Path(path))
         try:
@@ -140,6 +140,8 @@ class Recipe(_Frozen):
         table = table.get("recipe", table) if isinstance(table, dict) else table
         if not isinstance(table, dict):
             raise RecipeError(f"{path}: a recipe is a table, found {type(table).__name__}")
+        if "steps" not in table:
+            raise RecipeError(f'{path}: names no steps; give some, as [{{"method": "auto"}}]')
         try:
             return cls.make(**table)
         except RecipeError as error:

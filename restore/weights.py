@@ -83,6 +83,11 @@ def manifest() -> Mapping[str, Entry]:
         ) from error
 
 
+def path_of(source: str) -> Path:
+    """Return where weights lie that are given as a key of the manifest, or by their path."""
+    return Path(source) if _is_path(source) else folder() / f"{source}.safetensors"
+
+
 def verify(key: str) -> Path:
     """Return the path of a shipped weight file after checking its size and sha256.
 
@@ -92,7 +97,7 @@ def verify(key: str) -> Path:
         Unknown key, missing file, or another content than the manifest promises.
     """
     entry = _entry(key)
-    path = folder() / f"{key}.safetensors"
+    path = path_of(key)
     if not path.is_file():
         raise WeightsError(f"{path}: the weight file is missing; install the package again")
     if path.stat().st_size != entry.bytes or sha256(path) != entry.sha256:
@@ -138,8 +143,7 @@ def read(source: str) -> Weights:
     from safetensors import SafetensorError
     from safetensors.torch import load as tensors
 
-    promised = None if _is_path(source) else _entry(source)
-    path = folder() / f"{source}.safetensors" if promised else Path(source)
+    promised, path = None if _is_path(source) else _entry(source), path_of(source)
     try:
         content = _bytes(path)
         found = hashlib.sha256(content).hexdigest()

@@ -331,6 +331,12 @@ def test_weights_are_imported_only_when_allowed(call, tmp_path: Path) -> None:
     found = load_file(tmp_path / "net.safetensors")
     assert torch.equal(found["a"], state["module.a"])
     assert torch.equal(found["b"], state["module.b"])
+    before = (tmp_path / "net.safetensors").read_bytes()
+    code, _, err = call(*words, "--licence", "MIT")
+    assert code == 1
+    assert "net.safetensors: exists already; use --overwrite" in err
+    assert (tmp_path / "net.safetensors").read_bytes() == before
+    assert call(*words, "--licence", "MIT", "--overwrite")[0] == 0
 
 
 def test_weights_are_listed_and_verified(call, tmp_path: Path, monkeypatch) -> None:
@@ -446,6 +452,34 @@ def test_ten_broken_files_among_sixty(tmp_path: Path) -> None:
     assert len([p for p in (tmp_path / "out").iterdir() if not p.name.endswith((".json", ".jsonl"))]) == 50
     for path, sha256 in originals.items():
         assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+
+
+NASTY = "tab\tesc\x1b[31mred\nline.png"
+
+
+@pytest.mark.parametrize("command", ["run", "degrade", "info", "eval"])
+def test_names_do_not_act_on_the_terminal(call, tmp_path: Path, command: str) -> None:
+    folder = tmp_path / "in"
+    paths = picture(folder / NASTY, side=64), picture(folder / f"bad{NASTY}")
+    paths[1].write_text("text")
+    options = {
+        "run": [folder, "-o", tmp_path / "out", "-m", "none"],
+        "degrade": [folder, "-o", tmp_path / "out", "-k", "blur"],
+        "info": paths,
+        "eval": [folder, "--degrade", "blur", "-m", "none"],
+    }
+    code, out, err = call(command, *options[command])
+    assert code == 3
+    text = "\n".join(out) + err
+    assert r"tab\tesc\x1b[31mred\nline.png" in text
+    assert text.replace("\n", "").isprintable()
+    assert not any(row.startswith("line.png") for row in text.splitlines())
+
+
+def test_names_in_json_are_as_they_are(call, tmp_path: Path) -> None:
+    path = picture(tmp_path / NASTY)
+    lines = call("run", path, "-o", tmp_path / "out", "-m", "none", "--json")[1]
+    assert json.loads(lines[0])["source"] == str(path)
 
 
 def test_what_degrade_shall_do_must_be_said_once(call, tmp_path) -> None:

@@ -53,6 +53,16 @@ def test_unreadable_file_is_named(tmp_path: Path) -> None:
             Recipe.load(path)
 
 
+def test_a_file_that_names_no_steps_is_no_recipe(tmp_path: Path) -> None:
+    """Of any other JSON file as well nothing would be left but the defaults."""
+    for name, text in (("a.json", "{}"), ("b.json", '{"recipe": {}}'), ("c.toml", "noise = 0.1"), ("d.toml", "")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(RecipeError, match=f"{name}: names no steps"):
+            Recipe.load(tmp_path / name)
+    (tmp_path / "none.json").write_text('{"recipe": {"steps": []}}')
+    assert Recipe.load(tmp_path / "none.json").steps == (), "as of a raw that was left as it is"
+
+
 def test_presets_are_recipes() -> None:
     assert "night" in presets()
     for name in presets():

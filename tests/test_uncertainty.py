@@ -129,5 +129,13 @@ def test_the_command_writes_them_beside_the_result(tmp_path: Path, capsys: pytes
     assert record["reports"][0]["evidence"]
     assert [found.path.name for found in find([tmp_path / "out"])] == ["a.png"]
     assert not is_picture_name(path.name)
+    again = [*words[:2], "-o", str(tmp_path / "again"), "--recipe", f"{tmp_path}/out/a.png.restore.json"]
+    for flag, made in (([], True), (["--no-uncertainty", "--overwrite"], False)):
+        with pytest.raises(SystemExit) as ended:
+            app([*again, *flag])
+        assert ended.value.code == 0
+        record = json.loads((tmp_path / "again" / "a.png.restore.json").read_text())
+        assert (record["output"]["uncertainty"] is not None) is made
+    assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
     without = order.order([tmp_path / "in"], tmp_path / "out2", Request(method="none"))
     assert order.options(without, existing="refuse", is_resumed=False).uncertainty is False

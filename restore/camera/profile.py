@@ -67,6 +67,8 @@ class Profile:
         Unequal steps of the converter around black; None for equal ones.
     notes
         What to know about the calibration, in plain words.
+    sha256
+        Of the file it was read from; empty where it was not.
     """
 
     maker: str
@@ -81,6 +83,7 @@ class Profile:
     maps: Maps | None = None
     converter: Converter | None = None
     notes: tuple[str, ...] = ()
+    sha256: str = ""
 
     def __post_init__(self) -> None:
         shared = [iso for branch in self.branches for iso in branch.isos]
@@ -154,7 +157,7 @@ class Profile:
 
     def model_only(self) -> Self:
         """Return the part that holds for every body of this model: no maps, no serial number."""
-        return replace(self, maps=None, body="")
+        return replace(self, maps=None, body="", sha256="")
 
     def save(self, path: Path | str) -> Path:
         """Write the profile to one file; return its path."""

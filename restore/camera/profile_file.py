@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import stat
 import struct
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,10 @@ def load(path: Path) -> Profile:
             raise ReadError(path, f"not a noise profile: those are files of at most {LARGEST / 2**30:g} GiB")
         content = path.read_bytes()
     except OSError as error:
-        raise ReadError(path, f"cannot be read ({error.strerror or error})") from error
+        advice = "check the path: a relative one counts from the folder you are in"
+        raise ReadError(path, f"cannot be read ({error.strerror or error}); {advice}") from error
     try:
-        return from_bytes(content)
+        return replace(from_bytes(content), sha256=hashlib.sha256(content).hexdigest())
     except _DAMAGE as error:
         raise ReadError(path, "not a noise profile, or damaged; make one with restore calibrate") from error
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from restore.cli.options import app
-from restore.errors import RecipeError, RestoreError
+from restore.errors import RecipeError, RestoreError, printable
 
 __all__ = ["app", "main"]
 
@@ -25,5 +25,5 @@ def main() -> None:
     try:
         app()
     except RestoreError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(str(error))}\n")
         sys.exit(2 if isinstance(error, RecipeError) else 1)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from restore.cli.options import Files, Json, app, stoppable
+from restore.cli.options import Files, Json, Overwrite, app, stoppable
 
 
 @app.command()
@@ -25,6 +25,7 @@ def adapt(
     ] = 0,
     start: Annotated[str, typer.Option(help="Weights to start from.")] = "noise2score",
     seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
+    overwrite: Overwrite = False,
     is_json: Json = False,
 ) -> None:
     """Fit a method's network to your own noisy pictures; no clean picture is needed.
@@ -55,6 +56,7 @@ def adapt(
             level=level,
             start=start,
             seed=seed,
+            overwrite=overwrite,
             on_moment=show,
             cancelled=cancelled,
         )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from restore.cli.options import app, stoppable
+from restore.cli.options import Overwrite, app, stoppable
 
 
 @app.command()
@@ -29,6 +29,7 @@ def calibrate(
     ] = False,
     steps: Annotated[int, typer.Option(min=0, help="Training steps of each gain branch's proxy; 0 for none.")] = 3000,
     seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Learn the noise of a camera from dark frames: ten or more for each ISO, cap on, 1/10 s or less.
 
@@ -47,22 +48,24 @@ def calibrate(
         task = bar.add_task("reading", total=1.0)
 
         def progress(share: float, text: str) -> None:
-            if cancelled.is_set():
+            if cancelled.is_set() and share < 1:
                 raise Cancelled("calibration was stopped; nothing was written")
             bar.update(task, completed=share, description=text)
 
         plan, told = Plan(steps=steps, seed=seed), list[str]()
-        profile = learn(
+        learn(
             darks,
             flats=flats or (),
+            out=out,
             report_to=report,
             iso=iso,
             bits=bits,
             darktable=darktable,
+            model_only=model_only,
+            overwrite=overwrite,
             plan=plan,
             progress=progress,
             tell=told.append,
         )
-        (profile.model_only() if model_only else profile).save(out)
-    say(told[0].strip())
-    say(f"\nwritten: {out}" + (f"  report: {report}" if report else ""))
+    for row in [*told[0].strip().splitlines(), "", f"written: {out}" + (f"  report: {report}" if report else "")]:
+        say(row)

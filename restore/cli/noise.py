@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from restore.cli.options import app
+from restore.cli.options import Overwrite, app
 from restore.errors import RecipeError
 
 noise_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Simulate cameras and their noise.")
@@ -61,12 +61,13 @@ def add(
         list[Path] | None, typer.Option("--dark", metavar="FILE", help="Dark frames at that ISO, for sfrn; repeatable.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Add a camera's noise to a clean raw file."""
-    from restore.camera import Profile
     from restore.jobs import noise_files
     from restore.jobs.lines import say
 
-    known = Profile.load(profile)
-    noise_files.add(path, out, known, iso=iso, ratio=ratio, backend=model, seed=seed, darks=darks or ())
+    noise_files.add(
+        path, out, profile, iso=iso, ratio=ratio, backend=model, seed=seed, darks=darks or (), overwrite=overwrite
+    )
     say(f"{path} -> {out}")

@@ -38,6 +38,7 @@ Precision = Annotated[
 ]
 Tile = Annotated[str | None, typer.Option(metavar="auto|N|off", help="Side of tiles (default: auto).")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Of every random choice (default: 0).")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there; never an input.")]
 MaxMegapixels = Annotated[
     float | None, typer.Option("--max-megapixels", min=0.000001, help="Larger pictures are refused, by their header.")
 ]

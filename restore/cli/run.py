@@ -16,6 +16,7 @@ from restore.cli.options import (
     MaxMegapixels,
     MaxSeconds,
     Methods,
+    Overwrite,
     Precision,
     RecipeFile,
     Seed,
@@ -48,7 +49,7 @@ def run(
     depth: Annotated[int | None, typer.Option(metavar="8|16|32", help="Bits a sample (default: the input's).")] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Go into sub-folders.")] = False,
     suffix: Annotated[str, typer.Option(help="Added to the names of results, before .png.")] = "",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there; never an input.")] = False,
+    overwrite: Overwrite = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Pass over what has a result.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a run ended.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
@@ -63,8 +64,9 @@ def run(
         Path | None, typer.Option(exists=True, file_okay=False, help="Folder of clean pictures to score against.")
     ] = None,
     uncertainty: Annotated[
-        bool, typer.Option("--uncertainty", help="Also write each value's standard error, as NAME.sigma.tiff.")
-    ] = False,
+        bool | None,
+        typer.Option(help="Also write each value's standard error, as NAME.sigma.tiff (default: as the recipe did)."),
+    ] = None,
     seed: Seed = None,
     max_megapixels: MaxMegapixels = None,
     max_bytes: MaxBytes = None,
@@ -90,7 +92,8 @@ def run(
     if dry_run:
         order.show_plan(ordered, is_json=is_json)
         return
-    who = {"jobs": jobs, "engine": engine, "address": address, "uncertainty": uncertainty}
+    who = {"jobs": jobs, "engine": engine, "address": address}
+    who |= {} if uncertainty is None else {"uncertainty": uncertainty}
     limits = Limits(**given_limits(max_megapixels, max_bytes, max_seconds))
     options = order.options(ordered, existing=existing, is_resumed=resume, reference=reference, limits=limits, **who)
     with stoppable() as cancelled:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from restore.cli.options import Json, app
+from restore.cli.options import Json, Overwrite, app
 
 weights_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Look at the weights of methods, check them, bring others in."
@@ -42,15 +42,17 @@ def weights_import(
     planes: Annotated[
         str, typer.Option(help="Order of the planes a raw network was trained on: rgbg (SID, ELD, PNNP) or rggb.")
     ] = "rgbg",
+    overwrite: Overwrite = False,
 ) -> None:
     """Convert a PyTorch checkpoint to safetensors."""
     from restore import weights
-    from restore.files.atomic import replacing
+    from restore.files.atomic import check_target, replacing
     from restore.jobs.lines import say
     from restore.weight_import import converted
 
     if out.suffix != ".safetensors":
         raise typer.BadParameter(f"--out must end in .safetensors, not {out.name!r}")
+    check_target(out, [source], overwrite=overwrite)
     content = converted(source, may_unpickle=allow_pickle, licence=licence, planes=planes)
     with replacing(out) as part:
         part.write_bytes(content)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from restore.colour import Floats
+from restore.errors import ArrayError
 
 
 def gaussian(clean: Floats, rng: np.random.Generator, *, sigma: float) -> Floats:
@@ -16,9 +17,18 @@ def gaussian(clean: Floats, rng: np.random.Generator, *, sigma: float) -> Floats
 
 
 def poisson(clean: Floats, rng: np.random.Generator, *, peak: float | None = None) -> Floats:
-    """Count photons: ``peak`` of them where the picture is white (drawn from 5...30 if not given)."""
+    """Count photons: ``peak`` of them where the picture is white (drawn from 5...30 if not given).
+
+    Raises
+    ------
+    ArrayError
+        Values are so large that they cannot be counted.
+    """
     peak = rng.uniform(5, 30) if peak is None else peak
-    counts = rng.poisson(np.maximum(clean, 0) * np.float64(peak))
+    try:
+        counts = rng.poisson(np.maximum(clean, 0) * np.float64(peak))
+    except ValueError as error:
+        raise ArrayError(f"values up to {clean.max():.3g} are too many photons; give a picture of 0...1") from error
     return (counts / peak).astype(np.float32)
 
 

@@ -75,6 +75,8 @@ def degrade(image: Image, spec: str, *, seed: int) -> Image:
     ------
     RecipeError
         Unknown kind or parameter, a value that is not a number or out of range, a negative seed.
+    ArrayError
+        The picture has values that are too large for a kind.
 
     Examples
     --------

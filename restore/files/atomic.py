@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +14,27 @@ _UMASK = os.umask(0o022)  # it can only be read by setting it, for all threads: 
 os.umask(_UMASK)
 
 _PREFIX, _PART = ".restore-", ".part"
+
+
+def check_target(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> None:
+    """Refuse to write over an input, and over whatever else is there unless that was asked for.
+
+    Raises
+    ------
+    WriteError
+        ``path`` is one of the ``inputs`` by any name, or is there and ``overwrite`` is not set.
+    """
+    if any(_is_same(path, found) for found in inputs):
+        raise WriteError(path, "is an input itself; choose another name")
+    if not overwrite and os.path.lexists(path):
+        raise WriteError(path, "exists already; use --overwrite, or choose another name")
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
 
 
 @contextmanager

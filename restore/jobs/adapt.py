@@ -18,7 +18,7 @@ from restore import files, noise, weights
 from restore.arrays import from_array
 from restore.errors import ArrayError, RecipeError
 from restore.files import Limits
-from restore.files.atomic import replacing
+from restore.files.atomic import check_target, replacing
 from restore.jobs.fitting import Fit, Moment, Objective
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.objectives.family import POWERS, Family
@@ -71,6 +71,7 @@ def adapt(
     level: float = 0.0,
     start: str = "noise2score",
     seed: int = 0,
+    overwrite: bool = False,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     on_moment: Callable[[Moment], None] = lambda _: None,
     cancelled: Event | None = None,
@@ -94,6 +95,8 @@ def adapt(
         known; a level of 0 is measured.
     start
         Weights to start from: a key of the manifest or a file.
+    overwrite
+        Whether ``out`` may replace a file; never one of ``pictures``, nor ``start``.
     limits
         How large a file may be, all its pages together.
     on_moment
@@ -108,13 +111,16 @@ def adapt(
     RecipeError
         Nothing to learn from: no pictures, no noise, no time; or another file ending.
     FileError, WeightsError
-        A picture or the start cannot be used.
+        A picture or the start cannot be used, or ``out`` is there already.
     """
     path = Path(out)
     if path.suffix != ".safetensors":
         raise RecipeError(f"the model is written as .safetensors, not {path.name!r}")
     if not (minutes if steps is None else steps) > 0:
         raise RecipeError("nothing is learnt in no time; give more than 0 minutes, or more than 0 steps")
+    check_target(
+        path, [Path(given) for given in (*pictures, start) if isinstance(given, Path | str)], overwrite=overwrite
+    )
     noisy = _planes(pictures, limits)
     white = max(_near_white(noisy), 1e-12)
     noisy = [p / white for p in noisy]

@@ -261,7 +261,8 @@ def show(recipe: Recipe, runtime: Runtime, megapixels: float, *, runs: int, is_j
     if is_json:
         lines.say(lines.line("bench", machine=machine, share=own.share, **asdict(own)))
     else:
-        lines.say("\n".join(_in_words(machine, own)))
+        for row in _in_words(machine, own):
+            lines.say(row)
     for rival in rivals(runs):
         ratio = rival.seconds_per_megapixel * own.rate
         if is_json:

@@ -15,8 +15,9 @@ from restore import files
 from restore.camera import gain as gains
 from restore.camera.profile import Profile
 from restore.camera.stack import Frame
-from restore.errors import FileError, ReadError, UnsupportedError
+from restore.errors import FileError, ReadError, UnsupportedError, WriteError
 from restore.files import Limits, ifd
+from restore.files.atomic import check_target
 from restore.files.folder import find
 from restore.files.metadata import exif_tree
 from restore.picture import Floats, Image, Picture, RawImage
@@ -63,6 +64,8 @@ def calibrate(
     iso: float | None = None,
     bits: int | None = None,
     darktable: Path | str | None = None,
+    model_only: bool = False,
+    overwrite: bool = False,
     plan: Plan | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     progress: Callable[[float, str], None] = lambda share, text: None,
@@ -85,6 +88,10 @@ def calibrate(
         For grey frames without a header; see `Headerless`.
     darktable
         A ``noiseprofiles.json`` of darktable, to take K from when there are no flats.
+    model_only
+        Whether the file leaves out the maps of this body.
+    overwrite
+        Whether ``out`` may replace a file, and the report files in its folder; never one of the inputs.
     plan
         Effort and seed; see `restore.camera.calibration.Plan`.
     limits
@@ -102,13 +109,18 @@ def calibrate(
     Raises
     ------
     FileError
-        A file cannot be read, or is no raw file.
+        A file cannot be read, is no raw file, or would be replaced.
     ArrayError
         The frames do not belong together, are too few, saw light, or have wrong ISO tags.
     """
     from restore.camera import calibration, evidence, groups, report
 
     plan = plan or calibration.Plan()
+    if out is not None:
+        inputs = [found.path for found in find([Path(given) for given in (*darks, *flats)], is_recursive=True)]
+        check_target(Path(out), [*inputs, *([Path(darktable)] if darktable else [])], overwrite=overwrite)
+    if report_to is not None and not overwrite and Path(report_to).is_dir() and any(Path(report_to).iterdir()):
+        raise WriteError(Path(report_to), "holds files already; use --overwrite, or choose another folder")
     dark_frames, flat_frames, about = frames_of(darks, flats, Headerless(iso, bits), limits)
     table = None if darktable is None else Path(darktable)
 
@@ -132,10 +144,10 @@ def calibrate(
             progress(0.9, f"checking against {len(held_out)} held-out frames of ISO {speed:g}")
             found.append(evidence.compare(profile, speed, held_out, rng))
     profile = evidence.with_divergence(profile, found)
+    progress(0.97, "writing")
     if out is not None:
-        profile.save(out)
+        (profile.model_only() if model_only else profile).save(out)
     if report_to is not None:
-        progress(0.97, "drawing the report")
         report.write(profile, found, Path(report_to))
     progress(1.0, "done")
     tell(report.words(profile, found))

@@ -7,14 +7,14 @@ import os
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Self
 
 from restore import weights
 from restore.errors import WriteError
 from restore.files.atomic import sync_folder
-from restore.files.folder import JOURNAL
+from restore.files.folder import JOURNAL, SIDE_SUFFIX, SIGMA_SUFFIX
 
 STARTED, DONE, FAILED = "started", "done", "failed"
 
@@ -35,6 +35,8 @@ class Line:
         Of the input; what can be known of one that cannot be read.
     target, target_sha256
         The result, once it is written.
+    beside
+        SHA-256 of the files beside it, by their paths.
     """
 
     source: str
@@ -45,6 +47,7 @@ class Line:
     modified_ns: int = -1
     target: str = ""
     target_sha256: str = ""
+    beside: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
     seconds: float = 0.0
 
@@ -73,8 +76,8 @@ class Journal:
             raise
         self.last, self._made = self._read()
 
-    def _read(self) -> tuple[Mapping[str, Line], Mapping[str, Line]]:
-        """Return the last line of every input, and the last one of every target that says it is done.
+    def _read(self) -> tuple[Mapping[str, Line], Mapping[str, str]]:
+        """Return the last line of every input, and the SHA-256 of every file that was written last.
 
         Lines that are torn or of another version are passed over.
         """
@@ -82,13 +85,14 @@ class Journal:
         text = self._file.read()
         self._is_torn = bool(text) and not text.endswith(b"\n")
         lines: dict[str, Line] = {}
-        made: dict[str, Line] = {}
+        made: dict[str, str] = {}
         for row in text.splitlines():
             with suppress(ValueError, TypeError, RecursionError):
                 line = Line(**json.loads(row))
                 lines[line.source] = line
                 if line.status == DONE:
-                    made[line.target] = line
+                    made |= {line.target: line.target_sha256, **line.beside}
+        self._begun = {line.target for line in lines.values() if line.status == STARTED}
         return lines, made
 
     def __enter__(self) -> Self:
@@ -122,24 +126,26 @@ class Journal:
             raise WriteError(self.path, f"cannot write the journal ({error.strerror})") from error
 
     def is_done(self, source: Path, recipe: str) -> bool:
-        """Whether an input is done by this recipe, has not changed since, and its result is there."""
+        """Whether an input is done by this recipe, and neither it nor its result has changed since."""
         line = self.last.get(self.name(source))
         if line is None or line.status != DONE or line.recipe != recipe:
             return False
         try:
             now = source.stat()
-            is_same = (now.st_size, now.st_mtime_ns) == (line.bytes, line.modified_ns)
-            return is_same and (self.path.parent / line.target).is_file() and weights.sha256(source) == line.sha256
+            if (now.st_size, now.st_mtime_ns) != (line.bytes, line.modified_ns):
+                return False
+            hashes = weights.sha256(source), weights.sha256(self.path.parent / line.target)
+            return hashes == (line.sha256, line.target_sha256)
         except OSError:
             return False
 
     def is_ours(self, target: Path) -> bool:
         """Whether a file was left by an earlier run of this job and nobody changed it since."""
         name = self.name(target)
-        if any(line.target == name and line.status == STARTED for line in self.last.values()):
+        if self._begun & {name, name.removesuffix(SIDE_SUFFIX), name.removesuffix(SIGMA_SUFFIX)}:
             return True
         try:
-            return name in self._made and weights.sha256(target) == self._made[name].target_sha256
+            return name in self._made and weights.sha256(target) == self._made[name]
         except OSError:
             return False
 

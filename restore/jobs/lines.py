@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from restore.errors import RestoreError
+from restore.errors import RestoreError, printable
 
 SCHEMA = 1
 """Version of the side file and of ``--json`` lines; raised when a field changes its meaning."""
@@ -50,11 +50,11 @@ def named(error: RestoreError, source: Path) -> str:
 
 def say(text: str) -> None:
     """Write a line to the standard output at once."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
     sys.stdout.flush()
 
 
 def say_aside(text: str) -> None:
     """Write a line to the error output at once."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text) + "\n")
     sys.stderr.flush()

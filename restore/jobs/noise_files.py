@@ -15,6 +15,7 @@ from restore.camera.sample import Backend, sample
 from restore.camera.simulate import FAMILIES, Sensor
 from restore.errors import ArrayError, ReadError, RecipeError, UnsupportedError, WriteError, nearest
 from restore.files import ifd
+from restore.files.atomic import check_target
 from restore.files.dng import write_dng
 from restore.files.metadata import described, exif_tree
 from restore.picture import Floats, Meta, RawImage
@@ -56,7 +57,7 @@ def simulate(shoot: Shoot, folder: Path) -> tuple[Sensor, list[Path]]:
     RecipeError
         An unknown family.
     WriteError
-        The folder cannot be written.
+        The folder cannot be written, or holds frames already.
     """
     if shoot.family not in FAMILIES:
         raise RecipeError(f"unknown noise family {shoot.family!r}.{nearest(shoot.family, FAMILIES)}")
@@ -69,6 +70,8 @@ def simulate(shoot: Shoot, folder: Path) -> tuple[Sensor, list[Path]]:
             (folder / kind).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WriteError(folder, f"cannot be made ({error.strerror})") from error
+        if any((folder / kind).iterdir()):
+            raise WriteError(folder / kind, "holds files already; choose another folder")
     for iso in isos:
         for index in range(shoot.darks):
             paths.append(folder / "darks" / f"iso{iso:g}_{index:03d}.dng")
@@ -83,13 +86,14 @@ def simulate(shoot: Shoot, folder: Path) -> tuple[Sensor, list[Path]]:
 def add(
     path: Path,
     out: Path,
-    profile: Profile,
+    profile: Path,
     *,
     iso: float,
     ratio: float,
     backend: Backend = "pnnp",
     seed: int = 0,
     darks: Sequence[Path] = (),
+    overwrite: bool = False,
 ) -> None:
     """Write a clean raw file as a camera would have shot it at ``iso`` with a ``ratio``-th of the light, made bright.
 
@@ -97,20 +101,25 @@ def add(
     ----------
     darks
         Dark frames at ``iso`` of the profile's body, for ``sfrn``.
+    overwrite
+        Whether ``out`` may replace a file; never an input.
 
     Raises
     ------
     UnsupportedError
         ``path`` is no raw file.
     ReadError
-        The profile is of another sensor.
+        The profile cannot be read, or is of another sensor.
+    WriteError
+        ``out`` is there already, or cannot be written.
     """
-    raw = _raw(path)
-    if len(raw.cfa) != len(profile.cfa):
-        raise ReadError(path, f"a pattern of {len(raw.cfa)} pixels; the profile is of one of {len(profile.cfa)}")
+    check_target(out, [path, profile, *darks], overwrite=overwrite)
+    raw, known = _raw(path), Profile.load(profile)
+    if len(raw.cfa) != len(known.cfa):
+        raise ReadError(path, f"a pattern of {len(raw.cfa)} pixels; the profile is of one of {len(known.cfa)}")
     rng = np.random.default_rng(seed)
-    frames = [_dark(dark, profile, iso) for dark in darks]
-    mosaic = sample(raw.mosaic, profile, iso, ratio, rng, backend=backend, darks=frames)
+    frames = [_dark(dark, known, iso) for dark in darks]
+    mosaic = sample(raw.mosaic, known, iso, ratio, rng, backend=backend, darks=frames)
     write_dng(out, replace(raw, mosaic=mosaic, meta=_with_iso(raw.meta, iso)))
 
 

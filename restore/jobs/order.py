@@ -22,13 +22,19 @@ from restore.runtime import Device, Runtime
 
 @dataclass(frozen=True)
 class Order:
-    """What to make of which files; ``folder`` is None where the result is one named file."""
+    """What to make of which files; ``folder`` is None where the result is one named file.
+
+    ``with_errors`` tells whether the recipe's side file says that standard errors were written, too; ``notes`` what
+    is to be said first.
+    """
 
     works: tuple[Work, ...]
     recipe: Recipe
     folder: Path | None
     format: str
     depth: int | None
+    with_errors: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def order(
@@ -56,8 +62,8 @@ def order(
         The request cannot be understood.
     """
     recipe = recipe_for(request)
-    noted_format, noted_depth = (None, None) if request.recipe is None else side.output_options(request.recipe)
-    format = format or noted_format or KEEP  # noqa: A001 - the option's name
+    noted = side.Output() if request.recipe is None else side.output_options(request.recipe)
+    format = format or noted.format or KEEP  # noqa: A001 - the option's name
     is_file = _is_file(out, inputs)
     if is_file and format != KEEP and out.suffix.lower() not in container.SUFFIXES[format]:
         raise RecipeError(f"{out} does not fit --format {format}; leave one of them out")
@@ -65,7 +71,11 @@ def order(
     found = find(inputs, is_recursive=is_recursive, output=None if is_file else out)
     naming = Naming(folder, out if is_file else None, ending, format)
     works = plan(found, recipe, naming)
-    return Order(works, recipe, None if is_file else out, format, depth or noted_depth)
+    changed = side.replaced(recipe, noted)
+    notes = tuple(
+        f"{file}: is not the file that {request.recipe} was made with: results will differ" for file in changed
+    )
+    return Order(works, recipe, None if is_file else out, format, depth or noted.depth, noted.with_errors, notes)
 
 
 def _is_file(out: Path, inputs: Sequence[Path]) -> bool:
@@ -76,7 +86,8 @@ def _is_file(out: Path, inputs: Sequence[Path]) -> bool:
 
 def options(order: Order, *, existing: str, is_resumed: bool, **more: Any) -> Options:
     """Return how files are treated in carrying out an order; ``more`` are fields of :class:`Options`."""
-    return Options(order.folder, Existing(existing), is_resumed, order.format, order.depth, **more)
+    fields = {"uncertainty": order.with_errors} | more
+    return Options(order.folder, Existing(existing), is_resumed, order.format, order.depth, **fields)
 
 
 def show_plan(order: Order, *, is_json: bool) -> None:
@@ -90,6 +101,8 @@ def show_plan(order: Order, *, is_json: bool) -> None:
 
 def carry_out(order: Order, options: Options, device: Device, cancelled: threading.Event, *, is_json: bool) -> int:
     """Do what was ordered, show how it goes, and return the exit code."""
+    for note in order.notes:
+        lines.say_aside(note)
     if not order.works:
         lines.say_aside("no pictures found; name files, or folders that hold some (--recursive goes into sub-folders)")
     runtime = Runtime(device=device, cancelled=cancelled, told=lines.say_aside)

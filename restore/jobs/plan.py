@@ -11,7 +11,7 @@ from pathlib import Path
 from restore import methods
 from restore.errors import FileError, WriteError
 from restore.files import container
-from restore.files.folder import SIDE_SUFFIX, Found
+from restore.files.folder import SIDE_SUFFIX, SIGMA_SUFFIX, Found
 from restore.picture import Domain
 from restore.recipe import AUTO, Recipe
 
@@ -101,8 +101,9 @@ def plan(found: Sequence[Found], recipe: Recipe, naming: Naming) -> tuple[Work, 
         taken.update(map(_key, targets))
         problem = item.problem or (None if isinstance(kind, str) else kind)
         for target in targets:
-            if _identity(target) in inputs:
-                problem = WriteError(target, "is an input itself; choose another output folder, or use --suffix")
+            for path in (target.with_name(target.name + end) for end in ("", SIDE_SUFFIX, SIGMA_SUFFIX)):
+                if _identity(path) in inputs:
+                    problem = WriteError(path, "is an input itself; choose another output folder, or use --suffix")
             excess = len(os.fsencode(target.name + SIDE_SUFFIX)) - LONGEST_NAME
             if excess > 0:
                 words = f"the name is {excess} bytes too long for a record NAME{SIDE_SUFFIX} beside it; shorten it"

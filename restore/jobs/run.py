@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from restore import methods
+from restore import methods, weights
 from restore.errors import Cancelled, MemoryLimitError, RecipeError, RestoreError, WriteError
 from restore.files.atomic import sweep
 from restore.jobs import engine, side
@@ -182,10 +182,16 @@ class _Job:
 
     def _check_free(self, target: Path) -> None:
         """Refuse to replace what is there, unless that was asked for or it is our own of an earlier run."""
-        if self.options.existing is Existing.OVERWRITE or not _is_there(target):
+        if self.options.existing is Existing.OVERWRITE:
             return
-        if not (self.options.is_resumed and self.journal and self.journal.is_ours(target)):
-            raise _RefusedError(target, "exists already; use --overwrite, --skip-existing or another folder")
+        if _is_there(target) and not (self.options.is_resumed and self.journal and self.journal.is_ours(target)):
+            found = "exists, and not as a run of this job left it" if self.options.is_resumed else "exists already"
+            raise _RefusedError(target, f"{found}; use --overwrite, --skip-existing or another folder")
+        for path in side.beside(target, with_errors=self.options.uncertainty):
+            if _is_there(path) and not (self.journal and self.journal.is_ours(path)):
+                raise _RefusedError(
+                    path, "exists, and not as a run of this job left it; use --overwrite or another folder"
+                )
 
     def _finish(self, piece: Piece) -> Outcome:
         if self.room is None:
@@ -202,15 +208,18 @@ class _Job:
         self._note(piece, STARTED)
         record = self.hands.write(piece)
         seconds = time.perf_counter() - piece.started
-        self._note(piece, DONE, target_sha256=record["output"]["sha256"], seconds=seconds)
+        output = record["output"]
+        beside = side.beside(piece.target, with_errors=output["uncertainty"] is not None)
+        self._note(piece, DONE, target_sha256=output["sha256"], beside=beside, seconds=seconds)
         return Outcome(piece.work, Status.DONE, target=piece.target, record=record)
 
-    def _note(self, piece: Piece, status: str, **more: str | float) -> None:
+    def _note(self, piece: Piece, status: str, beside: Sequence[Path] = (), **more: str | float) -> None:
         if self.journal:
             name = self.journal.name
             target = "" if piece.target is None else name(piece.target)
+            hashes = {name(path): weights.sha256(path) for path in beside if path.is_file()}
             known = {"target": target, **asdict(piece.facts), **more}
-            self.journal.write(Line(name(piece.work.source), status, self.recipe_key, **known))
+            self.journal.write(Line(name(piece.work.source), status, self.recipe_key, beside=hashes, **known))
 
 
 class _RefusedError(WriteError):

@@ -11,6 +11,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from restore.errors import printable
 from restore.jobs import lines
 from restore.jobs.lines import say, say_aside
 from restore.jobs.plan import Work
@@ -40,7 +41,12 @@ class Screen:
         self._start = self._last = time.monotonic()
         self._bar: Progress | None = None
         if sys.stderr.isatty():
-            columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
             self._bar = Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty())
             self._task = self._bar.add_task("starting", total=float(self._count))
 
@@ -70,7 +76,7 @@ class Screen:
     def _show_progress(self, what: str) -> None:
         done = self._ended + sum(self._shares.values())
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, description=what)
+            self._bar.update(self._task, completed=done, description=printable(what))
             return
         now = time.monotonic()
         if now - self._last < PAUSE or not done:
@@ -84,8 +90,8 @@ class Screen:
             say(lines.line("file", **outcome_fields(outcome)))
         elif outcome.status in (Status.DONE, Status.SKIPPED):
             say(in_words(outcome))
-        if outcome.trace:
-            say_aside(outcome.trace.rstrip())
+        for row in outcome.trace.splitlines():
+            say_aside(row)
         if outcome.status is Status.FAILED:
             say_aside(f"failed  {outcome.error}")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -69,6 +70,11 @@ def sigma_of(target: Path) -> Path:
     return target.with_name(target.name + SIGMA_SUFFIX)
 
 
+def beside(target: Path, *, with_errors: bool) -> tuple[Path, ...]:
+    """Return the paths of what is written beside a result: its side file, and its standard errors."""
+    return (path_of(target), sigma_of(target)) if with_errors else (path_of(target),)
+
+
 def record(result: Result, made: Made) -> dict[str, Any]:
     """Return the side file's content as JSON values.
 
@@ -120,8 +126,27 @@ def write(target: Path, content: dict[str, Any]) -> None:
         part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def output_options(path: Path) -> tuple[str | None, int | None]:
-    """Return format and depth that a side file's result was written with; None where a recipe does not say.
+class Output(NamedTuple):
+    """How a result was made.
+
+    Parameters
+    ----------
+    format, depth
+        As it was written; None where a recipe does not say.
+    with_errors
+        Whether standard errors were written, too.
+    hashes
+        SHA-256 of the files that each method used, by method and by knob; those of its ``"weights"``.
+    """
+
+    format: str | None = None
+    depth: int | None = None
+    with_errors: bool = False
+    hashes: Mapping[str, Mapping[str, str]] = {}
+
+
+def output_options(path: Path) -> Output:
+    """Return what a side file says beside the recipe.
 
     Raises
     ------
@@ -129,12 +154,32 @@ def output_options(path: Path) -> tuple[str | None, int | None]:
         The side file is damaged.
     """
     if path.suffix != ".json":
-        return None, None
+        return Output()
     try:
-        output = json.loads(path.read_text(encoding="utf-8")).get("output", {})
-        return output.get("format"), output.get("depth")
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        output = table.get("output", {})
+        hashes = {report.get("step", {}).get("method"): _hashes(report) for report in table.get("reports", [])}
+        return Output(output.get("format"), output.get("depth"), bool(output.get("uncertainty")), hashes)
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from error
+
+
+def _hashes(report: dict[str, Any]) -> dict[str, str]:
+    facts = {"weights_sha256": report.get("weights_sha256"), **report.get("facts", {})}
+    return {name.removesuffix("_sha256"): facts[name] for name in facts if name.endswith("_sha256")}
+
+
+def replaced(recipe: Recipe, made: Output) -> list[Path]:
+    """Return the files that a recipe's methods use now and that hold something else than when the result was made."""
+    found = []
+    for step in recipe.steps:
+        for knob, sha256 in made.hashes.get(step.method, {}).items():
+            is_weights = knob == "weights"
+            given = step.weights or methods.get(step.method).weights if is_weights else step.settings.get(knob)
+            path = weights.path_of(str(given)) if is_weights else Path(str(given))
+            if given and _contents(str(path)) not in ([], [sha256]):
+                found.append(path)
+    return found
 
 
 def same_result(recipe: Recipe, format: str, depth: int | None) -> str:  # noqa: A002 - the option's name

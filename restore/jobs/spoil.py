@@ -41,7 +41,7 @@ def spoil(source: Path, targets: Mapping[Path, str], seed: int) -> None:
 def spoil_all(
     inputs: Sequence[Path], out: Path, spec: str | None, seed: int, *, is_recursive: bool, is_json: bool
 ) -> int:
-    """Degrade files and folders of files as PNG; return the exit code: 3 where some could not be done.
+    """Degrade files and folders of files as PNG; return the exit code: 3 where some and 1 where all could not be done.
 
     Without a ``spec`` the validation set is made: a folder for each task of `FROZEN`.
     """
@@ -65,4 +65,4 @@ def spoil_all(
                 say(f"{item.path} -> {target}")
     if not found:
         raise RestoreError("no picture was found; give picture files, or folders of them (--recursive for sub-folders)")
-    return 3 if failed else 0
+    return 0 if not failed else 1 if failed == len(found) else 3

@@ -9,9 +9,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from restore import methods, weights
-from restore.errors import Cancelled, WeightsError
+from restore.errors import Cancelled, WeightsError, printable
 from restore.jobs import lines
 from restore.jobs.evaluate import Row, means
 from restore.jobs.lines import say, say_aside
@@ -77,7 +78,7 @@ def show_scores(rows: Iterator[Row], count: int, *, is_json: bool) -> int:
             if is_json:
                 say(lines.line("score", **row.as_fields()))
             elif row.before and row.after:
-                table.add_row(row.path.name, ", ".join(row.methods), *_cells(row.before, row.after))
+                table.add_row(Text(printable(row.path.name)), ", ".join(row.methods), *_cells(row.before, row.after))
     except Cancelled:
         return 130
     mean = means(seen)

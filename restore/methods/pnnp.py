@@ -79,6 +79,7 @@ class RawDenoiser:
         level = _from_profile(profile, self.settings, scene) if profile else _from_file(scene)
         gain, read = (round(float(value.mean()), 9) for value in (level.gain, level.read))
         scene.report.update({"noise_from": level.source, "shot_gain": gain, "read_sigma": read})
+        scene.report.update({} if profile is None else {"profile_sha256": profile.sha256})
         scene.note(f"noise level from {level.source}")
         op = self._sid(scene) if isinstance(self.net, SidUNet) else self._generic(level)
         return op if profile is None or profile.maps is None else _corrected(op, profile, self.settings, scene)

@@ -16,7 +16,7 @@ from restore.camera import AS_MEASURED, Backend, Profile, Spread, sample
 from restore.camera.frames import tiled, unlit_dn
 from restore.colour import Floats
 from restore.degrade.mosaic import resized, unprocess
-from restore.errors import ArrayError, FileError, ReadError, RecipeError, UnsupportedError
+from restore.errors import ArrayError, FileError, ReadError, RecipeError, UnsupportedError, printable
 from restore.files.folder import find
 from restore.picture import RawImage
 from restore.raw import bayer
@@ -64,7 +64,7 @@ class Pool(Generic[Read]):
             try:
                 fresh = self._read(path)
             except (FileError, ArrayError) as error:
-                sys.stderr.write(f"left out: {error}\n")
+                sys.stderr.write(f"left out: {printable(str(error))}\n")
                 self._paths.remove(path)
                 continue
             if len(self._held) == _HELD:

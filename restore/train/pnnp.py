@@ -22,6 +22,7 @@ from restore.camera import BACKENDS, Profile
 from restore.colour import Floats
 from restore.degrade.mosaic import add_raw_noise, draw_camera, resized, unprocess
 from restore.errors import RecipeError
+from restore.files.atomic import check_target
 from restore.nets.anscombe import compressed, restored, stabilise
 from restore.nets.prune import lean
 from restore.nets.unshuffle_unet import UnshuffleUNet
@@ -213,6 +214,10 @@ def main(argv: list[str] | None = None) -> None:
         made.error("give a folder of pictures: PHOTOS, or --clean DIR with a profile")
     start = args.start or ("pnnp" if args.profile else "none")
     args.start = None if start == "none" else start
+    if args.out:
+        if args.out.suffix != ".safetensors":
+            made.error(f"--out must end in .safetensors, not {args.out.name!r}")
+        check_target(args.out, [Path(start)], overwrite=True)  # a run that goes on replaces what it wrote
     args.rate = args.rate or (2e-4 if args.start else 1e-3)
     key = _key(Profile.load(args.profile).camera, args.noise) if args.profile else "pnnp"
     args.run = args.run or Path("runs") / key

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import restore
 from restore import weights
 from restore.cli import app
-from restore.errors import ArrayError, RecipeError, WeightsError
+from restore.errors import ArrayError, RecipeError, WeightsError, WriteError
 from restore.jobs.adapt import _near_white, _parted, adapt
 from restore.jobs.fitting import Fit, Moment
 from restore.nets.unshuffle_unet import UnshuffleUNet
@@ -116,7 +116,7 @@ def test_any_unit_gives_the_same_fit(start: str, tmp_path: Path, unit: float) ->
 def test_two_three_and_four_channels(start: str, tmp_path: Path) -> None:
     for channels in (2, 3, 4):
         stacked = np.stack([noisy(c) for c in range(channels)], -1)
-        made = adapt([stacked], tmp_path / "m.safetensors", steps=1, start=start)
+        made = adapt([stacked], tmp_path / f"{channels}.safetensors", steps=1, start=start)
         assert made.out.exists()
 
 
@@ -143,6 +143,18 @@ def test_the_command_reads_stacks(start: str, tmp_path: Path) -> None:
     assert said.exit_code == 0, said.output
     assert "gaussian noise" in said.output
     assert out.exists()
+
+
+def test_what_is_there_is_kept_unless_asked_and_the_start_always(start: str, tmp_path: Path) -> None:
+    out, before = tmp_path / "m.safetensors", Path(start).read_bytes()
+    out.write_bytes(b"the user's own")
+    with pytest.raises(WriteError, match="exists already; use --overwrite"):
+        adapt([noisy(0)], out, steps=1, level=0.1, start=start)
+    assert out.read_bytes() == b"the user's own"
+    assert adapt([noisy(0)], out, steps=1, level=0.1, start=start, overwrite=True).out == out
+    with pytest.raises(WriteError, match="is an input itself"):
+        adapt([noisy(0)], start, steps=1, level=0.1, start=start, overwrite=True)
+    assert Path(start).read_bytes() == before
 
 
 def test_what_cannot_be_used_is_said(start: str, tmp_path: Path) -> None:

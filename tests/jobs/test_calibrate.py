@@ -1,5 +1,9 @@
 """Calibration from files: DNGs of a simulated sensor, grey frames of a real one, and files that will not do."""
 
+import hashlib
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,7 +15,7 @@ import restore
 from restore.camera import Profile
 from restore.camera.calibration import Plan
 from restore.cli.options import app
-from restore.errors import ArrayError, ReadError, RestoreError, UnsupportedError
+from restore.errors import ArrayError, ReadError, RestoreError, UnsupportedError, WriteError
 from restore.files.dng import write_dng
 from restore.jobs.calibrate import Headerless, frames_of
 from restore.jobs.noise_files import Shoot, add, simulate
@@ -22,6 +26,10 @@ def shot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shot")
     simulate(Shoot("student", (96, 129), "GBRG", (200.0, 800.0), darks=6, flats=4, seed=3), folder)
     return folder
+
+
+def hashes(folder: Path) -> dict[Path, str]:
+    return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +78,7 @@ def test_command_judges_by_the_frames_held_out(shot: Path, tmp_path: Path) -> No
 
 def test_noise_on_a_clean_file(shot: Path, profile: Path, tmp_path: Path) -> None:
     known = Profile.load(profile)
+    assert known.maps is not None
     source = restore.read(shot / "darks" / "iso200_000.dng")
     assert isinstance(source, restore.RawImage)
     grey = np.full(source.size, 0.2, np.float32)
@@ -78,12 +87,85 @@ def test_noise_on_a_clean_file(shot: Path, profile: Path, tmp_path: Path) -> Non
     darks = sorted((shot / "darks").glob("iso800*"))
     for backend in ("pnnp", "eld", "sfrn"):
         out = tmp_path / f"{backend}.dng"
-        add(clean, out, known, iso=800, ratio=1, backend=backend, darks=darks)
+        add(clean, out, profile, iso=800, ratio=1, backend=backend, darks=darks)
         noisy = restore.read(out)
         assert isinstance(noisy, restore.RawImage) and noisy.meta.iso == 800 and noisy.cfa == source.cfa
         dn = noisy.mosaic.astype(np.float64) * (16383 - 512)
         assert dn.mean() == pytest.approx(0.2 * 15871, rel=0.01)
         assert dn.var() == pytest.approx(known.at(800).K * dn.mean() + known.at(800).sigma_read ** 2, rel=0.1)
+
+
+def words(*given: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, [str(word) for word in given])
+    return done.exit_code, str(done.exception)
+
+
+@pytest.mark.parametrize("flag", [[], ["--overwrite"]])
+def test_no_command_writes_over_its_input(shot: Path, profile: Path, tmp_path: Path, flag: list[str]) -> None:
+    """By any name: the same file under another is no other file."""
+    dark, model = (tmp_path / name for name in ("in.dng", "p.noise"))
+    shutil.copy(shot / "darks" / "iso200_000.dng", dark)
+    shutil.copy(profile, model)
+    (tmp_path / "link.dng").hardlink_to(dark)
+    before = hashes(tmp_path)
+    noise = ["noise", "add", dark, "--profile", model, "--iso", 800, "--model", "eld"]
+    for out in (dark, tmp_path / "link.dng", model):
+        assert words(*noise, "-o", out, *flag)[1].endswith("is an input itself; choose another name")
+    calibrate = ["calibrate", tmp_path, "--flats", dark, "--steps", "0"]
+    assert words(*calibrate, "-o", dark, *flag)[1].endswith("is an input itself; choose another name")
+    assert hashes(tmp_path) == before
+
+
+def test_what_is_there_is_kept_unless_asked(shot: Path, profile: Path, tmp_path: Path) -> None:
+    dark, own, report = shot / "darks" / "iso200_000.dng", tmp_path / "own.dng", tmp_path / "report"
+    darks = sorted((shot / "darks").glob("iso800*"))
+    report.mkdir()
+    for path in (own, report / "report.md"):
+        path.write_bytes(b"the user's own")
+    before = hashes(tmp_path)
+    noise = ["noise", "add", dark, "--profile", profile, "--iso", 800, "--model", "eld", "-o", own]
+    learn = ["calibrate", *darks, "--steps", "0", "-o"]
+    for command in (noise, [*learn, own], [*learn, tmp_path / "new.noise", "--report", report]):
+        code, says = words(*command)
+        assert code == 1 and "already; use --overwrite" in says
+    assert hashes(tmp_path) == before
+    assert words(*noise, "--overwrite")[0] == 0 and restore.read(own).meta.iso == 800
+    assert words(*learn, own, "--report", report, "--overwrite")[0] == 0 and Profile.load(own).maps is not None
+
+
+def test_a_recipe_tells_when_the_profile_is_another_than_it_was(
+    shot: Path, profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(profile, "my.noise")
+    dark, side = shot / "darks" / "iso200_000.dng", tmp_path / "out" / "iso200_000.dng.restore.json"
+    run = ["run", dark, "--precision", "fp32", "-o"]
+    assert words(*run, "out", "-m", "pnnp", "--set", "pnnp.profile=my.noise", "--format", "dng")[0] == 0
+    facts = json.loads(side.read_text())["reports"][0]["facts"]
+    assert facts["profile_sha256"] == hashlib.sha256(profile.read_bytes()).hexdigest()
+    capsys.readouterr()
+
+    def replayed(out: str, *more: str) -> str:
+        app([str(word) for word in (*run, out, "--recipe", side, *more)], standalone_mode=False)
+        return capsys.readouterr().err
+
+    assert "results will differ" not in replayed("same")
+    known = Profile.load(profile)
+    replace(known, isos=tuple(replace(noise, K=2 * noise.K) for noise in known.isos)).save("my.noise")
+    assert f"my.noise: is not the file that {side} was made with: results will differ" in replayed("other")
+    assert "results will differ" not in replayed("given", "--set", f"pnnp.profile={profile}")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert "my.noise: cannot be read (No such file or directory); check the path" in replayed("out")
+
+
+def test_frames_are_simulated_into_a_folder_without_any(tmp_path: Path) -> None:
+    few = Shoot(size=(64, 64), isos=(100.0,), darks=1, flats=0)
+    simulate(few, tmp_path)
+    before = hashes(tmp_path)
+    with pytest.raises(WriteError, match="darks: holds files already; choose another folder"):
+        simulate(few, tmp_path)
+    assert hashes(tmp_path) == before
 
 
 def test_files_that_will_not_do(shot: Path, tmp_path: Path) -> None:

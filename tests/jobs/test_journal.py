@@ -39,6 +39,10 @@ def test_what_is_done_is_known_to_the_next_run(tmp_path: Path, source: Path) -> 
     with Journal(out) as journal:
         assert journal.is_done(source, "r")
         assert not journal.is_done(source, "another recipe")
+    for content in (b"resulT", b""):
+        (out / "a.png").write_bytes(content)
+        with Journal(out) as journal:
+            assert not journal.is_done(source, "r")
     (out / "a.png").unlink()
     with Journal(out) as journal:
         assert not journal.is_done(source, "r")

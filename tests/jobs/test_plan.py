@@ -71,6 +71,13 @@ def test_an_input_is_never_a_target(tmp_path: Path) -> None:
     assert second.problem is None
 
 
+@pytest.mark.parametrize("end", [".sigma.tiff", ".restore.json"])
+def test_no_input_lies_where_a_file_beside_a_result_goes(tmp_path: Path, end: str) -> None:
+    sources = [picture(tmp_path / "in" / "a.png"), picture(tmp_path / "out" / f"a.png{end}", format="tiff")]
+    first, _ = plan(find(sources), NONE, Naming(tmp_path / "out"))
+    assert str(first.problem).startswith(f"{sources[1]}: is an input itself")
+
+
 def test_an_input_is_known_through_links(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png")
     (tmp_path / "link").symlink_to(tmp_path / "in")

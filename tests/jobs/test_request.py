@@ -1,14 +1,16 @@
 """From what a user typed to a recipe."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from restore import weights
 from restore.errors import RecipeError
 from restore.jobs.request import Request, recipe_for
-from restore.jobs.side import output_options
+from restore.jobs.side import output_options, replaced
 
 
 def test_weights_go_to_the_only_step_or_to_the_named_one() -> None:
@@ -41,6 +43,22 @@ def test_weights_that_name_their_method_need_no_other_word(tmp_path: Path) -> No
 def test_weights_without_an_owner_are_refused(method: str | None, text: str) -> None:
     with pytest.raises(RecipeError, match="--weights"):
         recipe_for(Request(method=method, weights=[text]))
+
+
+def test_weights_that_are_others_than_a_side_file_says_are_told(tmp_path: Path) -> None:
+    (tmp_path / "other.safetensors").write_bytes(b"other")
+    for given, sha256, told in (
+        (None, weights.manifest()["denoise"].sha256, []),
+        (None, "0" * 64, [weights.folder() / "denoise.safetensors"]),
+        (f"{tmp_path}/other.safetensors", "0" * 64, [tmp_path / "other.safetensors"]),
+        (f"{tmp_path}/missing.safetensors", "0" * 64, []),
+    ):
+        step = {"method": "denoise", "weights": given}
+        side = tmp_path / "a.png.restore.json"
+        side.write_text(
+            json.dumps({"recipe": {"steps": [step]}, "reports": [{"step": step, "weights_sha256": sha256}]})
+        )
+        assert replaced(recipe_for(Request(recipe=side)), output_options(side)) == told
 
 
 def test_text_nested_too_deeply_is_refused(tmp_path: Path) -> None:

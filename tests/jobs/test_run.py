@@ -119,6 +119,27 @@ def test_what_appears_during_a_run_is_kept(pictures: Path, tmp_path: Path) -> No
     assert (out / "a.png").read_bytes() == b"somebody else's"
 
 
+def test_the_users_files_beside_a_result_are_kept_unless_asked(pictures: Path, tmp_path: Path) -> None:
+    """A side file and standard errors count as existing results, unless an earlier run into the folder left them."""
+    recipe = Recipe(steps=(Step(method="denoise"),), noise=0.05)
+    out = tmp_path / "out"
+    job(pictures, out, recipe, Options(out, uncertainty=True))
+    again = job(pictures, out, WAVELET, Options(out, is_resumed=True, uncertainty=True))
+    assert statuses(again) == ["done"] * 3, "our own of an earlier run are replaced"
+    for name in ("a.png", "b ü.png"):
+        (out / name).unlink()
+    (out / "a.png.sigma.tiff").write_bytes(b"the user's own")
+    (out / "b ü.png.restore.json").write_bytes(b"the user's own")
+    refused = job(pictures, out, recipe, Options(out, is_resumed=True, uncertainty=True))
+    assert statuses(refused) == ["failed", "failed", "done"]
+    for name, outcome in zip(("a.png.sigma.tiff", "b ü.png.restore.json"), refused.outcomes, strict=False):
+        assert f"{name}: exists, and not as a run of this job left it; use --overwrite" in outcome.error
+        assert (out / name).read_bytes() == b"the user's own"
+    (out / "a.png.sigma.tiff").write_bytes(b"the user's own")
+    assert statuses(job(pictures, out, recipe, Options(out, Existing.OVERWRITE, uncertainty=True))) == ["done"] * 3
+    assert files.read(out / "a.png.sigma.tiff").meta.is_float
+
+
 def test_a_developed_picture_becomes_a_linear_dng(pictures: Path, tmp_path: Path) -> None:
     works = plan(find([pictures]), NONE, Naming(tmp_path / "out", format="dng"))
     report = run_folder(works, NONE, Runtime(device="cpu"), Options(tmp_path / "out"))
@@ -170,6 +191,23 @@ def test_resume_does_what_is_missing_or_changed(pictures: Path, tmp_path: Path) 
     last = job(pictures, out, NONE, Options(out, is_resumed=True))
     assert statuses(last) == ["failed", "done", "done", "done"]
     assert (out / "a.png").read_bytes() == b"edited by the user"
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", bytes(100_000)])
+def test_resume_neither_passes_over_nor_replaces_a_result_that_was_altered(
+    pictures: Path, tmp_path: Path, content: bytes
+) -> None:
+    out = tmp_path / "out"
+    job(pictures, out)
+    (out / "a.png").write_bytes(content)
+    report = job(pictures, out, options=Options(out, is_resumed=True))
+    assert statuses(report) == ["failed", "skipped", "skipped"]
+    assert "not as a run of this job left it; use --overwrite, --skip-existing" in report.outcomes[0].error
+    assert (out / "a.png").read_bytes() == content
+    kept = job(pictures, out, options=Options(out, Existing.SKIP, is_resumed=True))
+    assert statuses(kept) == ["skipped"] * 3
+    made = job(pictures, out, options=Options(out, Existing.OVERWRITE, is_resumed=True))
+    assert statuses(made) == ["done", "skipped", "skipped"]
 
 
 def test_a_result_is_replaced_though_its_input_was_damaged_meanwhile(pictures: Path, tmp_path: Path) -> None:

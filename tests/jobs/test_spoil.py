@@ -49,12 +49,13 @@ def test_any_name_of_a_file_will_do(pictures: Path, tmp_path: Path) -> None:
     assert (tmp_path / "one" / os.fsdecode(b"\xff.png")).exists()
 
 
+@pytest.mark.parametrize("kind", ["blur", "poisson"])
 def test_a_picture_that_cannot_be_degraded_is_named_and_the_rest_is_done(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     beyond = Image(np.full((48, 64, 3), 3e38, np.float32), meta=Meta(bits=32, is_float=True))
     files.write(pictures / "0.tif", beyond)
-    assert done([pictures], tmp_path / "out", "blur") == 3
+    assert done([pictures], tmp_path / "out", kind) == 3
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
     assert "0.tif: " in capsys.readouterr().err
 
@@ -74,7 +75,8 @@ def test_bad_files_are_named_and_the_rest_is_done(pictures: Path, tmp_path: Path
     assert done([pictures], tmp_path / "out") == 3
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
     assert "c.png" in capsys.readouterr().err
-    assert done([pictures / "a.png"], tmp_path / "out") == 3  # never over what is there
+    assert done([pictures / "a.png"], tmp_path / "out") == 1  # never over what is there, and nothing was done
+    assert done([pictures / "c.png"], tmp_path / "none") == 1
     with pytest.raises(RecipeError, match="rian"):
         done([pictures], tmp_path / "other", "rian")
 

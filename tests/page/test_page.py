@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import os
 import re
+import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -38,6 +41,17 @@ def call(client: Client, path: Path, **fields: object) -> tuple[Path, Path, str]
 
 def test_is_usable_within_ten_seconds(server: Server) -> None:
     assert 0 < server.cpu_s < 10, f"{server.cpu_s:.1f} s of computing, {server.started_s:.1f} s by the clock"
+
+
+@pytest.mark.parametrize("command", [["-m", "restore", "ui"], ["app.py"]], ids=" ".join)
+def test_a_port_in_use_is_one_line(command: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        words = [sys.executable, *command, "--port", port]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"error: port {port} of 127.0.0.1 is in use")
+    assert "Traceback" not in done.stderr
 
 
 def test_no_method_is_known_by_name() -> None:

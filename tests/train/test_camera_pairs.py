@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from restore import pipeline, weights
 from restore.camera import AS_MEASURED, BACKENDS, Branch, IsoNoise, Maps, Profile
-from restore.errors import FileError, ReadError, RecipeError
+from restore.errors import FileError, ReadError, RecipeError, WriteError
 from restore.files.dng import write_dng
 from restore.files.levels import SensorRecord, scaled
 from restore.nets.unshuffle_unet import UnshuffleUNet
@@ -164,6 +164,15 @@ def test_a_training_goes_on_where_it_was_and_its_file_denoises(
     result = pipeline.run(dark(seed=5), Recipe(steps=(step,), develop=None), Runtime("cpu"))
     assert result.reports[0].facts["noise_from"] == "the profile of Maker Model at ISO 800"
     assert np.isfinite(result.picture.mosaic).all()
+
+
+def test_no_training_writes_over_what_it_learns_from(folder: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit):
+        trained(folder, 1, ["--out", str(folder / "camera.noise")])
+    with pytest.raises(WriteError, match="is an input itself"):
+        trained(folder, 1, ["--out", str(folder / "start.safetensors")])
+    assert all(path.read_bytes() == content for path, content in before.items())
 
 
 def test_other_processes_may_draw_the_pairs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
