@@ -226,6 +226,19 @@ def target_format(path: Path, wanted: str | None, source: str | None) -> str:
     return REPLACED.get(source or "png", source or "png")
 
 
+def check_pages(path: Path, container: str, count: int) -> None:
+    """Refuse to write several pages where the format holds one picture.
+
+    Raises
+    ------
+    WriteError
+        It does.
+    """
+    if count > 1 and container != "tiff":
+        problem = f"{container} holds one picture, and this is a stack of {count} pages"
+        raise WriteError(path, f"{problem}; choose a name that ends in .tif, or --format tiff")
+
+
 def optional(path: Path, module: str, what: str, extra: str) -> Any:
     """Import an optional package.
 

@@ -26,5 +26,6 @@ def read_heic(path: Path, _view: ifd.Buffer, limits: Limits) -> Image:
     canvas = Canvas(shape, has_alpha=channels in (2, 4), white=float((1 << bits) - 1))
     canvas.put_all(samples)
     exif = exif_with_orientation(exif_body(info.get("exif")), 1)
-    meta = meta_from(path, "heic", exif, bits=bits, icc=info.get("icc_profile"), xmp=info.get("xmp"))
+    extra = {"dropped": ("pictures beside the main one",)} if len(file) > 1 else {}
+    meta = meta_from(path, "heic", exif, bits=bits, icc=info.get("icc_profile"), xmp=info.get("xmp"), extra=extra)
     return Image(canvas.pixels, canvas.alpha, meta)

@@ -36,6 +36,7 @@ def read_jxl(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
     limits.check(path, *stream_size(stream))
     imagecodecs = optional(path, "imagecodecs", "reading JPEG XL", "jxl")
     samples: Samples = imagecodecs.jpegxl_decode(view, numthreads=1)
+    extra = {"dropped": ("frames after the first",)} if samples.ndim == 4 and len(samples) > 1 else {}
     samples = samples.reshape(*samples.shape[:2], -1) if samples.ndim in (2, 3) else samples[0]
     is_float, bits = samples.dtype.kind == "f", 8 * samples.dtype.itemsize
     channels = samples.shape[2]
@@ -47,7 +48,7 @@ def read_jxl(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
     block = found.get(b"Exif", b"")
     exif = block[4 + int.from_bytes(block[:4], "big") :] or None
     exif = exif_with_orientation(exif, 1)
-    meta = meta_from(path, "jxl", exif, bits=bits, is_float=is_float, xmp=found.get(b"xml "))
+    meta = meta_from(path, "jxl", exif, bits=bits, is_float=is_float, xmp=found.get(b"xml "), extra=extra)
     return Image(canvas.pixels, canvas.alpha, meta)
 
 

@@ -22,13 +22,12 @@ from restore.errors import (
     ReadError,
     RestoreError,
     ResultError,
-    UnsupportedError,
     WriteError,
 )
 from restore.files import ifd, isolated
 from restore.files.atomic import replacing
 from restore.files.bmp import read_bmp, write_bmp
-from restore.files.container import Limits, kind_of, opened, suffix, target_format
+from restore.files.container import Limits, check_pages, kind_of, opened, suffix, target_format
 from restore.files.heic import read_heic
 from restore.files.jxl import read_jxl, write_jxl
 from restore.files.metadata import exif_with_orientation, resolution_tags
@@ -89,7 +88,7 @@ def read(path: Path | str, *, limits: Limits = Limits()) -> Picture:  # noqa: B0
 
     Pixels and profile are kept as stored: nothing is turned, converted or clipped. The exceptions are CMYK,
     which becomes sRGB (``meta.extra["dropped"]`` says so), and HEIC and JPEG XL, whose decoders turn the
-    picture upright. Of several frames or pages the first is read.
+    picture upright. Of several frames the first is read.
 
     Parameters
     ----------
@@ -103,7 +102,8 @@ def read(path: Path | str, *, limits: Limits = Limits()) -> Picture:  # noqa: B0
     ReadError
         Missing, empty, unreadable, damaged, truncated, not a picture, or not finite.
     UnsupportedError
-        A picture of a kind that cannot be read, or that needs an optional package; the message names it.
+        A picture of a kind that cannot be read, or that needs an optional package; the message names it. A TIFF
+        of several pages, which `read_stack` reads.
     TooLargeError
         Beyond the limits.
     """
@@ -111,15 +111,15 @@ def read(path: Path | str, *, limits: Limits = Limits()) -> Picture:  # noqa: B0
     return picture
 
 
-def read_stack(path: Path | str, *, limits: Limits = Limits()) -> list[Image]:  # noqa: B008 - frozen
-    """Read every page of a TIFF except thumbnails, in order; any other developed picture is a stack of one.
+def read_stack(path: Path | str, *, limits: Limits = Limits()) -> list[Picture]:  # noqa: B008 - frozen
+    """Read every page of a TIFF except thumbnails, in order; any other picture is a stack of one.
 
     Raises
     ------
     ReadError, UnsupportedError, TooLargeError
         As `read`; the limit holds for all pages together.
     """
-    pictures: list[Image] = _read(Path(path), limits, is_stack=True)
+    pictures: list[Picture] = _read(Path(path), limits, is_stack=True)
     return pictures
 
 
@@ -143,15 +143,13 @@ def read_here(path: Path, limits: Limits, *, is_stack: bool) -> Any:
             if container == "tiff" and is_stack:
                 return read_tiff_stack(path, view, limits)
             picture = _READERS[container](path, view, limits)
-    if is_stack and not isinstance(picture, Image):
-        raise UnsupportedError(path, "a sensor's mosaic is not a stack of pictures; develop it first")
     return [picture] if is_stack else picture
 
 
 def write(
     path: Path | str,
     picture: Picture,
-    *,
+    *further: Picture,
     format: str | None = None,  # noqa: A002 - the word users know
     bits: int | None = None,
     quality: int | None = None,
@@ -170,6 +168,8 @@ def write(
         Where to; without a suffix the format's is added.
     picture
         What to write. A `RawImage` becomes a DNG; an `Image` may become a linear one.
+    further
+        Further pages of a TIFF, each with its own depth and metadata.
     format
         ``"jpeg"``, ``"png"``, ``"tiff"``, ``"webp"``, ``"bmp"``, ``"avif"``, ``"jxl"`` or ``"dng"``;
         by default what the path's suffix says, else what the source was.
@@ -191,6 +191,7 @@ def write(
     source = "dng" if isinstance(picture, RawImage) else picture.meta.format
     container = target_format(path, format, source)
     path = path if path.suffix else path.with_name(path.name + suffix(container))
+    check_pages(path, container, 1 + len(further))
     if container == "dng":
         _check_depth(path, container, bits)
         from restore.files.dng import write_dng, write_linear_dng
@@ -201,26 +202,29 @@ def write(
         else:
             write_linear_dng(path, _prepared(path, container, picture, quality))
         return path
-    if isinstance(picture, RawImage):
+    images = [page for page in (picture, *further) if isinstance(page, Image)]
+    if len(images) <= len(further):
         raise WriteError(path, f"a mosaic cannot be written as {container}; develop it first, or choose dng")
-    depth, is_float = _depth(path, container, picture, bits)
-    ready = _prepared(path, container, picture, quality)
+    depths = [_depth(path, container, image, bits) for image in images]
+    ready = [_prepared(path, container, image, quality) for image in images]
+    pages = [(image, *depth) for image, depth in zip(ready, depths, strict=True)]
     with replacing(path) as part, part.open("wb") as file:
         try:
-            _encode(file, container, ready, depth, is_float=is_float, quality=quality)
+            _encode(file, container, pages, quality)
         except FileError as error:  # an encoder knows only the temporary file
             raise type(error)(path, error.problem) from error.__cause__
     return path
 
 
-def _encode(file: IO[bytes], container: str, image: Image, bits: int, *, is_float: bool, quality: int | None) -> None:
+def _encode(file: IO[bytes], container: str, pages: list[tuple[Image, int, bool]], quality: int | None) -> None:
+    image, bits, is_float = pages[0]
     match container:
         case "jpeg":
             write_jpeg(file, image, quality)
         case "png":
             write_png(file, image, bits)
         case "tiff":
-            write_tiff(file, image, bits, is_float=is_float)
+            write_tiff(file, pages)
         case "webp":
             write_webp(file, image, quality)
         case "bmp":

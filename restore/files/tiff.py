@@ -16,7 +16,7 @@ import numpy as np
 import tifffile
 from PIL import TiffImagePlugin
 
-from restore.errors import ReadError, UnsupportedError
+from restore.errors import FileError, ReadError, UnsupportedError
 from restore.files import ifd, isolated
 from restore.files.container import Limits, not_installed
 from restore.files.metadata import exif_with_orientation, meta_from, orientation, resolution
@@ -37,6 +37,7 @@ _PLAIN_CODECS = {NONE, DEFLATE, 32946, 34925}
 _PLAIN_BITS = {1, 8, 16, 32, 64}
 _FLOAT_PREDICTOR, _SEPARATE, _PREMULTIPLIED = 3, 2, 1
 _LARGEST_TAG = 60_000
+_MOST_PAGES = 65_535
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
@@ -69,17 +70,46 @@ def is_plain(view: ifd.Buffer) -> bool:
 
 
 def read_tiff(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
-    """Read the first page of a TIFF; see `restore.files.read`."""
+    """Read a TIFF that has one page beside thumbnails; see `restore.files.read`."""
     with tifffile.TiffFile(path) as file:
-        return _read_page(path, view, limits, file.pages[0])
+        page, *others = _pages(path, file)
+        if others:
+            problem = f"is a stack of {1 + len(others)} pages, and one picture is wanted here"
+            raise UnsupportedError(path, f"{problem}; `restore run` and restore.files.read_stack take every page")
+        return _read_page(path, view, limits, page)
 
 
 def read_tiff_stack(path: Path, view: ifd.Buffer, limits: Limits) -> list[Image]:
     """Read every page of a TIFF but its thumbnails; see `restore.files.read_stack`."""
     with tifffile.TiffFile(path) as file:
-        pages = [page for page in (page.aspage() for page in file.pages) if not page.is_reduced]
+        pages = _pages(path, file)
         limits.check(path, 1, sum(page.imagewidth * page.imagelength for page in pages))
-        return [_read_page(path, view, limits, page) for page in pages]
+        found = list[Image]()
+        for page in pages:
+            try:
+                found.append(_read_page(path, view, limits, page))
+            except FileError as error:
+                which = f"page {1 + len(found)} of {len(pages)}: " if len(pages) > 1 else ""
+                raise type(error)(path, which + error.problem) from error
+        return found
+
+
+def _pages(path: Path, file: Any) -> list[Any]:
+    """Return the pages of an open TIFF but its thumbnails.
+
+    Raises
+    ------
+    UnsupportedError
+        They are too many, or lie behind the first without being listed (ImageJ beyond 4 GB, MetaMorph).
+    """
+    if len(file.pages) > _MOST_PAGES:
+        raise UnsupportedError(path, f"a TIFF of {len(file.pages)} pages, more than {_MOST_PAGES}; split it")
+    pages = [page.aspage() for page in file.pages]
+    is_one = len(pages) == 1 and (pages[0].is_imagej or pages[0].is_stk or pages[0].is_shaped)
+    if is_one and file.series[0].size > pages[0].size:
+        problem = "a stack that lists its first page only (as ImageJ does beyond 4 GB, and MetaMorph)"
+        raise UnsupportedError(path, f"{problem}; save it as OME-TIFF or BigTIFF with every page listed")
+    return [page for page in pages if not page.is_reduced] or pages[:1]
 
 
 def _read_page(path: Path, view: ifd.Buffer, limits: Limits, tags: Any) -> Image:

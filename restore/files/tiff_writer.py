@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 from restore.files import ifd
@@ -19,18 +20,38 @@ _CLASSIC_LIMIT = (1 << 32) - (1 << 24)
 _HALF_MAX = 65504.0
 
 
-def write_tiff(file: IO[bytes], image: Image, bits: int, *, is_float: bool) -> None:
-    """Write a picture as TIFF: deflated if its source was compressed, BigTIFF above 4 GiB.
+def write_tiff(file: IO[bytes], pages: Sequence[tuple[Image, int, bool]]) -> None:
+    """Write pictures, each with its bits a sample and whether they are floats, as the pages of a TIFF.
 
-    The byte order is that of the EXIF block, so that its values are copied as they are.
+    A page is deflated if its source was compressed; above 4 GiB it is a BigTIFF. The byte order is that of the first
+    EXIF block, so that its values are copied as they are. The samples of all pages come first, without gaps: ImageJ
+    looks for them there, and not where the tags say.
     """
-    height, width, colours = image.pixels.shape
-    channels = colours + (image.alpha is not None)
-    tags, how = exif_tree(image.meta.exif)
-    how = ifd.Layout(how.order, is_big=height * width * channels * bits // 8 > _CLASSIC_LIMIT)
+    size = sum(math.prod(image.size) * _channels(image) * bits // 8 for image, bits, _ in pages)
+    how = ifd.Layout(exif_tree(pages[0][0].meta.exif)[1].order, is_big=size > _CLASSIC_LIMIT)
+    file.write(how.header(0))
+    directories = [_stored(file, how, *page) for page in pages]
+    file.write(b"\0" * (file.tell() % 2))
+    link = len(how.header(0)) - how.offset.size
+    for found in directories:
+        at = file.tell()
+        file.seek(link)
+        file.write(how.offset.pack(at))
+        file.seek(at)
+        file.write(ifd.pack(found, how, at))
+        link = at + how.count.size + len(found) * (how.entry.size + how.offset.size)
+
+
+def _channels(image: Image) -> int:
+    return int(image.pixels.shape[2]) + (image.alpha is not None)
+
+
+def _stored(file: IO[bytes], how: ifd.Layout, image: Image, bits: int, is_float: bool) -> ifd.Tree:
+    """Write the samples of a page, and return its tags."""
+    (height, width, colours), channels = image.pixels.shape, _channels(image)
+    tags, _ = exif_tree(image.meta.exif)
     is_deflated = image.meta.extra.get("tiff_compression") == "deflate"
     is_differenced = is_deflated and not is_float
-    file.write(how.header(0))
     places, lengths, rows = [], [], 1
     for part in strips(image):
         rows = max(rows, len(part))
@@ -39,7 +60,7 @@ def write_tiff(file: IO[bytes], image: Image, bits: int, *, is_float: bool) -> N
         data = zlib.compress(data, 6) if is_deflated else data
         places.append(file.tell())
         lengths.append(len(data))
-        file.write(data + b"\0" * (len(data) % 2))
+        file.write(data)
     integer = ifd.LONG8 if how.is_big else ifd.LONG
     found: ifd.Tree = {tag: item for tag, item in tags.items() if tag not in STRUCTURE}
     found |= {
@@ -59,11 +80,7 @@ def write_tiff(file: IO[bytes], image: Image, bits: int, *, is_float: bool) -> N
         found[ifd.PREDICTOR] = ifd.make(ifd.SHORT, _DIFFERENCES)
     if channels > colours:
         found[ifd.EXTRA_SAMPLES] = ifd.make(ifd.SHORT, _STRAIGHT_ALPHA)
-    found |= dict(_described(image, tags))
-    at = file.tell()
-    file.write(ifd.pack(found, how, at))
-    file.seek(0)
-    file.write(how.header(at))
+    return found | dict(_described(image, tags))
 
 
 def _described(image: Image, tags: ifd.Tree) -> Iterator[tuple[int, ifd.Entry]]:

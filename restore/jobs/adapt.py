@@ -16,7 +16,7 @@ from torch import Tensor
 
 from restore import files, noise, weights
 from restore.arrays import from_array
-from restore.errors import ArrayError, RecipeError
+from restore.errors import ArrayError, RecipeError, UnsupportedError
 from restore.files import Limits
 from restore.files.atomic import check_target, replacing
 from restore.jobs.fitting import Fit, Moment, Objective
@@ -157,7 +157,10 @@ def _planes(pictures: Sequence[Source], limits: Limits) -> list[Tensor]:
         if isinstance(source, np.ndarray):
             images.append(from_array(source))
         else:
-            images.extend([source] if isinstance(source, Image) else files.read_stack(source, limits=limits))
+            for page in [source] if isinstance(source, Image) else files.read_stack(source, limits=limits):
+                if not isinstance(page, Image):
+                    raise UnsupportedError(Path(str(source)), "is a raw file; develop it first (restore run -m none)")
+                images.append(page)
     if not images:
         raise RecipeError("no pictures were given; give one or more noisy pictures of one kind")
     kinds = sorted({image.pixels.shape[2] for image in images})

@@ -16,19 +16,21 @@ from restore.picture import Picture, RawImage
 
 
 def describe(path: Path, limits: Limits) -> dict[str, Any]:
-    """Return what a file says of itself, and its noise as measured.
+    """Return what a file says of itself, and its noise as measured; of a stack, what its first page says.
 
     Raises
     ------
     FileError
         It cannot be read.
     """
-    picture = files.read(path, limits=limits)
+    pages = files.read_stack(path, limits=limits)
+    picture = pages[0]
     meta, (height, width) = picture.meta, picture.size
     level = noise.estimate(picture)
     return {
         "source": str(path),
         "format": meta.format,
+        "pages": len(pages),
         "width": width,
         "height": height,
         "bits": meta.bits,
@@ -74,7 +76,8 @@ def sentences(facts: dict[str, Any]) -> str:
     colours = {1: "grey", 3: "RGB"}.get(facts.get("channels", 0), "")
     kind = "/".join(facts["cfa"]) if facts["kind"] == "raw" else colours + " with alpha" * facts["has_alpha"]
     bits = f"{facts['bits']}-bit{' float' if facts['is_float'] else ''}"
-    parts = [f"{facts['width']} x {facts['height']}", f"{facts['format']} {bits} {kind}", facts["camera"]]
+    pages = f"{facts['pages']} pages, the first of " if facts["pages"] > 1 else ""
+    parts = [f"{pages}{facts['width']} x {facts['height']}", f"{facts['format']} {bits} {kind}", facts["camera"]]
     parts += [f"ISO {facts['iso']:g}" if facts["iso"] else None]
     parts += [f"{facts['exposure_s']:g} s" if facts["exposure_s"] else None]
     if facts["kind"] == "raw":

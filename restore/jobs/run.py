@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -196,8 +197,7 @@ class _Job:
     def _finish(self, piece: Piece) -> Outcome:
         if self.room is None:
             return self._made(piece)
-        height, width = piece.pictures[0].size
-        with self.room.entered(height * width) as threads:
+        with self.room.entered(sum(math.prod(picture.size) for picture in piece.pictures)) as threads:
             torch.set_num_threads(threads)
             return self._made(piece)
 

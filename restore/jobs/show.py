@@ -105,7 +105,7 @@ def outcome_fields(outcome: Outcome) -> dict[str, Any]:
         "error": outcome.error or None,
         "error_type": outcome.kind or None,
         "seconds": round(outcome.seconds, 3),
-        **{name: outcome.record.get(name) for name in ("input", "output", "recipe", "reports", "scores")},
+        **{name: outcome.record.get(name) for name in ("input", "output", "pages", "recipe", "reports", "scores")},
     }
 
 
@@ -117,7 +117,8 @@ def in_words(outcome: Outcome) -> str:
     steps = [step["method"] + (f" ({step['reason']})" if step["reason"] else "") for step in made]
     scores = outcome.record["scores"] or {}
     numbers = [f"{name.upper()} {value:.4g}" for name, value in scores.items() if isinstance(value, float)]
-    notes = [note for report in outcome.record["reports"] for note in report["facts"].get("notes", ())]
+    notes = [of_pages(outcome.record["pages"])] if outcome.record["pages"] else []
+    notes += [note for report in outcome.record["reports"] for note in report["facts"].get("notes", ())]
     notes += [scores["problem"]] if "problem" in scores else []
     found = [seen for report in outcome.record["reports"] for seen in report["evidence"]]
     notes += [seen["says"] for seen in found if seen["name"] == "noise"]
@@ -126,6 +127,18 @@ def in_words(outcome: Outcome) -> str:
     return (
         f"{outcome.work.source} -> {outcome.target}  {', '.join(steps) or 'unchanged'}{more}  {outcome.seconds:.1f} s"
     )
+
+
+def of_pages(pages: dict[str, Any]) -> str:
+    """Say how the pages of a stack came out.
+
+    >>> of_pages({"count": 9, "reported": 3, "alarms": [3, 7], "noise": [0.01, 0.02]})
+    '9 pages, noise 2.6 to 5.1/255, alarms on 2 of them; what follows is of page 3'
+    """
+    low, high = (255 * side(pages["noise"], default=0.0) for side in (min, max))
+    alarms = f", alarms on {len(pages['alarms'])} of them" if pages["alarms"] else ""
+    said = f"{pages['count']} pages, noise {low:.1f} to {high:.1f}/255{alarms}"
+    return f"{said}; what follows is of page {pages['reported']}"
 
 
 def summary(report: Report, *, is_json: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -75,13 +75,15 @@ def beside(target: Path, *, with_errors: bool) -> tuple[Path, ...]:
     return (path_of(target), sigma_of(target)) if with_errors else (path_of(target),)
 
 
-def record(result: Result, made: Made) -> dict[str, Any]:
-    """Return the side file's content as JSON values.
+def record(results: Sequence[Result], made: Made) -> dict[str, Any]:
+    """Return the side file's content as JSON values, for the results of all pages.
 
-    Of pictures, and of weights given by an absolute path, it tells the names alone. Settings stand as given, paths too.
+    Of a stack, the reports are those of the page with most alarms, else most notes, else of the first. Of pictures,
+    and of weights given by an absolute path, it tells the names alone. Settings stand as given, paths too.
     """
-    recipe = result.recipe.model_dump(mode="json")
-    reports = [report.as_json() for report in result.reports]
+    told = max(results, key=_told)
+    recipe = results[0].recipe.model_dump(mode="json")
+    reports = [report.as_json() for report in told.reports]
     for step in [*recipe["steps"], *(report["step"] for report in reports)]:
         if step["weights"] and PurePath(step["weights"]).is_absolute():
             step["weights"] = PurePath(step["weights"]).name
@@ -96,6 +98,7 @@ def record(result: Result, made: Made) -> dict[str, Any]:
                 "depth": made.depth,
                 "uncertainty": made.uncertainty,
             },
+            "pages": _pages(results, results.index(told)) if len(results) > 1 else None,
             "recipe": recipe,
             "reports": reports,
             "versions": {
@@ -112,6 +115,21 @@ def record(result: Result, made: Made) -> dict[str, Any]:
         }
     )
     return content
+
+
+def _told(result: Result) -> tuple[int, int]:
+    """Return how many alarms and notes a result has."""
+    return len(result.alarms), sum(len(report.facts.get("notes", ())) for report in result.reports)
+
+
+def _pages(results: Sequence[Result], told: int) -> dict[str, Any]:
+    """Return how many pages a stack has, which one is reported (from 1), which have alarms, and each one's noise."""
+    return {
+        "count": len(results),
+        "reported": told + 1,
+        "alarms": [page for page, result in enumerate(results, 1) if result.alarms],
+        "noise": [result.reports[0].noise.sigma for result in results if result.reports],
+    }
 
 
 def write(target: Path, content: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from restore import files, pipeline, weights
 from restore.errors import ReadError, WriteError
+from restore.files.container import check_pages, target_format
 from restore.jobs import side
 from restore.jobs.plan import Work
 from restore.jobs.reference import score
@@ -33,12 +34,14 @@ class Facts:
 
 @dataclass
 class Piece:
-    """One file on its way; its picture can be taken once.
+    """One file on its way; its pictures can be taken once.
 
     Parameters
     ----------
     started
         Does not count the time between reading and working: it is moved on by that.
+    pictures, results
+        The pages of a stack, or the one picture; each result takes the place of its picture.
     target
         Where the result goes, once it is known which of the work's targets that is.
     tries
@@ -49,7 +52,7 @@ class Piece:
     started: float = field(default_factory=time.perf_counter)
     facts: Facts = field(default_factory=Facts)
     pictures: list[Picture] = field(default_factory=list)
-    result: Result | None = None
+    results: list[Result] = field(default_factory=list)
     target: Path | None = None
     tries: int = 0
 
@@ -91,35 +94,45 @@ class Worker:
         ------
         ReadError
             It cannot be read, or somebody writes it meanwhile.
+        WriteError
+            It is a stack, and the format of its result holds one picture.
         """
         source = piece.work.source
         before = _print_of(source)
-        picture = files.read(source, limits=self.options.limits)
+        pictures = files.read_stack(source, limits=self.options.limits)
         sha256 = _sha256(source)
         if before != _print_of(source):
             raise ReadError(source, "changed while it was read; run again when nothing writes it")
         piece.facts = Facts(sha256, *before)
-        piece.pictures.append(picture)
+        target = piece.work.target
+        check_pages(target, target_format(target, None, None), len(pictures))
+        piece.pictures += pictures
 
     def restore(self, piece: Piece) -> None:
-        """Run the recipe; where the result may stay a mosaic, try the steps on the mosaic alone first."""
-        piece.result = self._restored(piece.work, piece.pictures)
-        stays = isinstance(piece.result.picture, RawImage) and piece.work.mosaic_target is not None
+        """Run the recipe; what it chooses for the first page of a stack is done to every page.
+
+        Where the result may stay a mosaic, the steps are tried on the mosaic alone first.
+        """
+        pages = len(piece.pictures)
+        for _ in range(pages):
+            recipe = piece.results[0].recipe if piece.results else self.recipe
+            piece.results.append(self._restored(piece, recipe, pages))
+        stays = isinstance(piece.results[0].picture, RawImage) and piece.work.mosaic_target is not None
         piece.target = piece.work.mosaic_target if stays else piece.work.target
 
-    def _restored(self, work: Work, pictures: list[Picture]) -> Result:
-        order = [step.method for step in self.recipe.steps]
+    def _restored(self, piece: Piece, recipe: Recipe, pages: int) -> Result:
+        order, done, work = [step.method for step in recipe.steps], len(piece.results), piece.work
 
         def moved(tick: Tick) -> None:
             at = order.index(tick.step) if tick.step in order else 0
-            self.on_event(Moved(work, tick.step, (at + tick.share) / len(order)))
+            self.on_event(Moved(work, tick.step, (done + (at + tick.share) / len(order)) / pages))
 
         runtime = replace(self.runtime, progress=moved)
-        if work.mosaic_target is not None and isinstance(pictures[0], RawImage):
-            result = pipeline.run(pictures[0], self.recipe.model_copy(update={"develop": None}), runtime)
+        if work.mosaic_target is not None and isinstance(piece.pictures[0], RawImage):
+            result = pipeline.run(piece.pictures[0], recipe.model_copy(update={"develop": None}), runtime)
             if result.reports:
                 return result
-        return pipeline.run(pictures.pop(), self.recipe, runtime, with_uncertainty=self.options.uncertainty)
+        return pipeline.run(piece.pictures.pop(0), recipe, runtime, with_uncertainty=self.options.uncertainty)
 
     def write(self, piece: Piece) -> dict[str, Any]:
         """Write the result and its side file.
@@ -129,14 +142,16 @@ class Worker:
         WriteError
             One of them cannot be written.
         """
-        result, target, source = piece.result, piece.target, piece.work.source
-        assert result is not None
+        results, target, source = piece.results, piece.target, piece.work.source
         assert target is not None
         make_folder(target.parent)
-        preview = develop(result.picture) if isinstance(result.picture, RawImage) else None
-        files.write(target, result.picture, bits=self.options.depth, preview=preview)
-        if result.uncertainty is not None:
-            files.write(side.sigma_of(target), _plain(result.uncertainty), format="tiff", bits=32)
+        first, *further = [result.picture for result in results]
+        preview = develop(first) if isinstance(first, RawImage) else None
+        files.write(target, first, *further, bits=self.options.depth, preview=preview)
+        errors = [_plain(result.uncertainty) for result in results if result.uncertainty is not None]
+        is_known = len(errors) == len(results)
+        if is_known:
+            files.write(side.sigma_of(target), *errors, format="tiff", bits=32)
         made = side.Made(
             source=source,
             sha256=piece.facts.sha256,
@@ -147,10 +162,10 @@ class Worker:
             depth=self.options.depth,
             device=str(self.runtime.compute("fp32").device),
             seconds=time.perf_counter() - piece.started,
-            uncertainty=None if result.uncertainty is None else side.sigma_of(target).name,
+            uncertainty=side.sigma_of(target).name if is_known else None,
             scores=None if self.options.reference is None else score(target, source, self.options.reference),
         )
-        record = side.record(result, made)
+        record = side.record(results, made)
         side.write(target, record)
         return record
 

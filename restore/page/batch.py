@@ -74,7 +74,9 @@ def _row(event: Moved | Outcome, row: list[str]) -> list[str]:
     if isinstance(event, Moved):
         return [row[0], "working", "", event.step]
     if event.status is Status.DONE:
-        says = "; ".join(words.step(made) for made in event.record["reports"]) or "developed"
+        pages = event.record["pages"]
+        says = f"{pages['count']} pages: " if pages else ""
+        says += "; ".join(words.step(made) for made in event.record["reports"]) or "developed"
     else:
         says = words.without_paths(event.error, event.work.source)
     return [row[0], event.status.value, words.duration(event.seconds), says]

@@ -42,7 +42,7 @@ class Single:
 
     def _looked(self, folder: Path, picture: Path) -> tuple[Any, ...]:
         try:
-            read = files.read(picture, limits=self.limits)
+            read, *others = files.read_stack(picture, limits=self.limits)
             before = shown.screen(read)
         except RestoreError as error:
             problem = controls.plain(error, picture)
@@ -51,7 +51,7 @@ class Single:
         shown.keep(folder, "before", before)
         shown.keep(folder, "after", before)
         png = str(shown.write_png(folder / "before.png", shown.reduced(before)[0]))
-        says = words.looked(read, noise.estimate(read))
+        says = words.looked(read, noise.estimate(read), 1 + len(others))
         return None, None, says, (png, png), self.crop(str(folder), 50, 50), str(folder)
 
     def crop(self, folder: str, across: float, down: float) -> tuple[str, str] | None:
@@ -102,15 +102,15 @@ class Single:
         target = outcome.target
         assert target is not None
         develop = Develop(**(outcome.record["recipe"]["develop"] or {}))
-        result = files.read(target, limits=self.limits)
-        before = shown.screen(files.read(outcome.work.source, limits=self.limits), develop)
+        result, *others = files.read_stack(target, limits=self.limits)
+        before = shown.screen(files.read_stack(outcome.work.source, limits=self.limits)[0], develop)
         after = shown.screen(result, develop)
         pair, factor = [], 1
         for name, picture in (("before", before), ("after", after)):
             shown.keep(folder, name, picture)
             small, factor = shown.reduced(picture)
             pair.append(str(shown.write_png(folder / f"{name}.png", small)))
-        says = [words.facts(result), words.report(outcome.record, outcome.seconds)]
+        says = [words.facts(result, 1 + len(others)), words.report(outcome.record, outcome.seconds)]
         if factor > 1:
             says.append(f"The slider is reduced by {factor}; the crop below shows every pixel.")
         if reference:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from restore import methods
+from restore.jobs.show import of_pages
 from restore.metrics import Scores
 from restore.noise import Noise
 from restore.picture import Picture, RawImage
@@ -54,8 +55,8 @@ def left(share: float, seconds: float) -> str:
     return f"about {duration(seconds * (1 - share) / share)} left"
 
 
-def facts(picture: Picture) -> str:
-    """Say what a picture is."""
+def facts(picture: Picture, pages: int = 1) -> str:
+    """Say what a picture is, the first of so many pages."""
     meta = picture.meta
     height, width = picture.size
     parts = [f"**{width} × {height}**", f"{width * height / 1e6:.1f} MP"]
@@ -63,6 +64,7 @@ def facts(picture: Picture) -> str:
     parts.append(f"{kind}, {meta.bits} bit{' float' if meta.is_float else ''}".strip(", "))
     if isinstance(picture, RawImage) and not picture.is_bayer:
         parts.append("not a Bayer pattern")
+    parts += [f"the first of **{pages} pages** is shown"] if pages > 1 else []
     parts += [meta.camera] if meta.camera else []
     parts += [f"ISO {meta.iso:.0f}"] if meta.iso else []
     if meta.exposure_s:
@@ -80,9 +82,9 @@ def noise(level: Mapping[str, Any]) -> str:
     return f"{strength} ({sigma:.1f} of 255), {grain}"
 
 
-def looked(picture: Picture, level: Noise) -> str:
-    """Say what a picture is and how noisy, before anything is done to it."""
-    return f"{facts(picture)}\n\n**Noise found:** {noise(asdict(level))}"
+def looked(picture: Picture, level: Noise, pages: int = 1) -> str:
+    """Say what a picture is and how noisy, before anything is done to it; see `facts`."""
+    return f"{facts(picture, pages)}\n\n**Noise found:** {noise(asdict(level))}"
 
 
 def step(made: Mapping[str, Any]) -> str:
@@ -112,7 +114,7 @@ def helped(evidence: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def report(record: Mapping[str, Any], seconds: float) -> str:
     """Say what a run did, from the side file of its result."""
-    lines = []
+    lines = [f"**All pages:** {of_pages(record['pages'])}:"] if record["pages"] else []
     for made in record["reports"]:
         lines.append(f"**Noise found:** {noise(made['noise'])}")
         lines.append(f"**Done:** {step(made)} · {duration(made['seconds'])}")

@@ -33,6 +33,8 @@ def pictures(tmp_path: Path) -> Path:
     for index in range(7):
         pixels = np.random.default_rng(index).random((200, 160 + 8 * index, 3), np.float32)
         files.write(folder / f"p{index}.png", Image(pixels, meta=Meta(bits=8)))
+    pages = [Image(np.random.default_rng(index).random((64, 80, 1), np.float32)) for index in range(3)]
+    files.write(folder / "stack.tif", *pages)
     (folder / "damaged.png").write_bytes((folder / "p0.png").read_bytes()[:900])
     return folder
 
@@ -43,7 +45,7 @@ def job(folder: Path, out: Path, on_event=lambda _: None, **options) -> Report:
 
 
 def results(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.png"))}
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.[pt][ni]?"))}
 
 
 def ends(folder: Path) -> Counter[tuple[str, str]]:
@@ -113,7 +115,8 @@ def test_two_workers_make_what_one_process_makes_and_one_may_be_killed(pictures:
     ]
     assert tuple(outcomes) == far.outcomes
     assert far.exit_code == local.exit_code == 3
-    assert len(results(tmp_path / "far")) == 7
+    assert len(results(tmp_path / "far")) == 8
+    assert len(files.read_stack(tmp_path / "far/stack.tif")) == 3
     assert results(tmp_path / "far") == results(tmp_path / "local")
     assert ends(tmp_path / "far") == ends(tmp_path / "local")
     assert set(ends(tmp_path / "far").values()) == {1}

@@ -272,7 +272,7 @@ def test_running_out_of_memory_is_said_and_survived(pictures: Path, tmp_path: Pa
     def greedy(path, **_):
         raise MemoryError
 
-    monkeypatch.setattr(files, "read", greedy)
+    monkeypatch.setattr(files, "read_stack", greedy)
     report = job(pictures, tmp_path / "out")
     assert [(o.kind, "does not fit into memory" in o.error) for o in report.outcomes] == [
         ("MemoryLimitError", True)
@@ -280,7 +280,7 @@ def test_running_out_of_memory_is_said_and_survived(pictures: Path, tmp_path: Pa
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(pictures: Path, tmp_path: Path, monkeypatch) -> None:
-    read = files.read
+    read = files.read_stack
 
     def slow(path, **options):
         picture = read(path, **options)
@@ -288,7 +288,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(pictures: Path, tmp_pat
             file.write(b"more")
         return picture
 
-    monkeypatch.setattr(files, "read", slow)
+    monkeypatch.setattr(files, "read_stack", slow)
     report = job(pictures, tmp_path / "out")
     assert all("changed while it was read" in outcome.error for outcome in report.outcomes)
 

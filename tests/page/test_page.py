@@ -20,6 +20,7 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 import pytest
+import tifffile
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from gradio_client.utils import QueueError
@@ -74,6 +75,21 @@ def test_same_bytes_as_the_command(
     assert result.read_bytes() == expected[result.name]
     assert without_times(side.read_text()) == without_times(expected[result.name + ".restore.json"])
     assert "Noise found" in report
+
+
+def test_of_a_stack_every_page_is_restored_and_the_first_is_shown(client: Client, tmp_path: Path) -> None:
+    pages = np.random.default_rng(0).integers(0, 65535, (4, 60, 80)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "stack.tif", pages, photometric="minisblack")
+    looked = client.predict(picture=handle_file(str(tmp_path / "stack.tif")), api_name="/look")
+    assert "the first of **4 pages** is shown" in looked[2]
+    result, _, report = call(client, tmp_path / "stack.tif", method="wavelet")
+    assert tifffile.imread(result).shape == (4, 60, 80)
+    assert "the first of **4 pages** is shown" in report
+    assert "**All pages:** 4 pages, noise" in report
+    with pytest.raises(AppError, match="stack of 4 pages, and one picture is wanted"):
+        client.predict(picture=handle_file(str(tmp_path / "stack.tif")), methods=["auto"], api_name="/compare")
+    _, _, rows = client.predict(pictures=[handle_file(str(tmp_path / "stack.tif"))], api_name="/restore_all")[1:]
+    assert rows[0][1] == "done" and rows[0][3].startswith("4 pages: ")
 
 
 def test_knobs_are_parameters(client: Client, pictures: dict[str, Path], tmp_path: Path) -> None:

@@ -1,0 +1,113 @@
+"""Stacks come back as the series they were, and nothing of a file is left out in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from restore.errors import UnsupportedError, WriteError
+from restore.files import read, read_stack, write
+
+RNG = np.random.default_rng(0)
+GREY16 = RNG.integers(0, 60000, (3, 2, 4, 21, 33)).astype(np.uint16)
+STACKS = {
+    "imagej hyperstack": (GREY16, {"imagej": True, "metadata": {"axes": "TZCYX", "spacing": 2.0, "unit": "um"}}),
+    "imagej, odd bytes a page": (GREY16.astype(np.uint8), {"imagej": True, "metadata": {"axes": "TZCYX"}}),
+    "imagej, floats": (GREY16[0, 0] / np.float32(65535), {"imagej": True, "metadata": {"axes": "ZYX"}}),
+    "ome": (GREY16, {"ome": True, "metadata": {"axes": "TZCYX", "PhysicalSizeX": 0.2}}),
+    "ome, deflated tiles": (
+        GREY16,
+        {"ome": True, "metadata": {"axes": "TZCYX"}, "compression": "zlib", "tile": (16, 16)},
+    ),
+    "ome, lzw": (GREY16[0], {"ome": True, "metadata": {"axes": "ZCYX"}, "compression": "lzw"}),
+    "ome, colour": (GREY16.reshape(8, 21, 33, 3), {"ome": True, "photometric": "rgb", "metadata": {"axes": "TYXS"}}),
+    "plain": (GREY16[0, 0], {"metadata": None, "photometric": "minisblack"}),
+    "big, big-endian": (GREY16[0, 0], {"bigtiff": True, "byteorder": ">", "photometric": "minisblack"}),
+}
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_stack_is_written_as_the_series_it_was(tmp_path: Path, name: str) -> None:
+    samples, options = STACKS[name]
+    tifffile.imwrite(tmp_path / "a.tif", samples, resolution=(5, 5), **options)
+    write(tmp_path / "b.tif", *read_stack(tmp_path / "a.tif"))
+    with tifffile.TiffFile(tmp_path / "a.tif") as old, tifffile.TiffFile(tmp_path / "b.tif") as new:
+        assert len(old.pages) == len(new.pages)
+        assert [(s.axes, s.shape, s.kind) for s in old.series] == [(s.axes, s.shape, s.kind) for s in new.series]
+        np.testing.assert_array_equal(old.asarray(), new.asarray())
+        assert old.pages.first.description == new.pages.first.description
+        assert old.pages.first.resolution == new.pages.first.resolution
+        assert (old.pages.first.compression > 1) == (new.pages.first.compression > 1)
+
+
+def test_pages_follow_each_other_without_gaps_as_imagej_reads_them(tmp_path: Path) -> None:
+    samples, options = STACKS["imagej, odd bytes a page"]
+    tifffile.imwrite(tmp_path / "a.tif", samples, **options)
+    write(tmp_path / "b.tif", *read_stack(tmp_path / "a.tif"))
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        start = file.pages.first.dataoffsets[0]
+    found = np.fromfile(tmp_path / "b.tif", np.uint8, samples.size, offset=start)
+    np.testing.assert_array_equal(found, samples.ravel())
+
+
+def test_pages_of_any_size_colour_and_depth_keep_theirs(tmp_path: Path) -> None:
+    pages = [
+        GREY16[0, 0, 0],
+        (GREY16[0, 0, :3, :10] >> 8).astype(np.uint8).transpose(1, 2, 0),
+        GREY16[0, 1, 0, :5] / 1e5,
+    ]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for page in pages:
+            file.write(page.astype("f4") if page.dtype == float else page, contiguous=False)
+    write(tmp_path / "b.tif", *read_stack(tmp_path / "a.tif"))
+    with tifffile.TiffFile(tmp_path / "a.tif") as old, tifffile.TiffFile(tmp_path / "b.tif") as new:
+        for one, other in zip(old.pages, new.pages, strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one.asarray(), other.asarray())
+
+
+def test_a_thumbnail_that_comes_first_is_not_the_picture(tmp_path: Path) -> None:
+    page = GREY16[0, 0, 0]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(page[::4, ::4], subfiletype=1, contiguous=False)
+        file.write(page, contiguous=False)
+    assert read(tmp_path / "a.tif").size == page.shape
+    assert [image.size for image in read_stack(tmp_path / "a.tif")] == [page.shape]
+
+
+@pytest.mark.parametrize("options", [{"imagej": True}, {"photometric": "minisblack"}])
+def test_pages_that_the_file_does_not_list_are_not_lost_in_silence(tmp_path: Path, options: dict) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", GREY16[0, 0], truncate=True, **options)
+    for door in (read, read_stack):
+        with pytest.raises(UnsupportedError, match="lists its first page only"):
+            door(tmp_path / "a.tif")
+
+
+def test_a_page_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(GREY16[0, 0, 0], contiguous=False)
+        file.write(GREY16[0, 0, 0].astype(np.int32), contiguous=False)
+    with pytest.raises(UnsupportedError, match="page 2 of 2: "):
+        read_stack(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("end", ["png", "jpg", "webp", "avif", "bmp", "jxl", "dng"])
+def test_a_format_of_one_picture_refuses_a_stack(tmp_path: Path, end: str) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", GREY16[0, 0], photometric="minisblack")
+    with pytest.raises(WriteError, match=r"one picture.*4 pages; choose a name that ends in .tif"):
+        write(tmp_path / f"b.{end}", *read_stack(tmp_path / "a.tif"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_heic_and_jxl_of_several_pictures_say_that_one_was_taken(tmp_path: Path) -> None:
+    frames = [np.full((64, 64, 3), 80 * value, np.uint8) for value in range(3)]
+    imagecodecs, pillow_heif = pytest.importorskip("imagecodecs"), pytest.importorskip("pillow_heif")
+    (tmp_path / "a.jxl").write_bytes(imagecodecs.jpegxl_encode(np.stack(frames)))
+    file = pillow_heif.from_bytes("RGB", (64, 64), frames[0].tobytes())
+    file.add_frombytes("RGB", (64, 64), frames[1].tobytes())
+    file.save(tmp_path / "a.heic")
+    assert read(tmp_path / "a.jxl").meta.extra["dropped"] == ("frames after the first",)
+    assert read(tmp_path / "a.heic").meta.extra["dropped"] == ("pictures beside the main one",)
