@@ -124,8 +124,11 @@ def from_array(array: Array, channel_axis: int | None = -1) -> Image:
     Raises
     ------
     ArrayError
-        Not a picture: wrong shape or type, or values that are not finite.
+        Not a picture: wrong shape or type, masked, or values that are not finite.
     """
+    if isinstance(array, np.ma.MaskedArray):
+        raise ArrayError("the mask of a masked array would be ignored; give array.filled(value), or array.data")
+    array = np.asarray(array)  # a matrix would stay two-dimensional whatever is done to it
     if array.dtype.kind not in "uf" or (array.dtype.kind == "u" and array.dtype.itemsize > 2):
         raise ArrayError(f"arrays of {array.dtype} are not pictures; use uint8, uint16, float16, float32 or float64")
     if array.ndim not in (2, 3) or 0 in array.shape:
@@ -153,7 +156,7 @@ def from_array(array: Array, channel_axis: int | None = -1) -> Image:
 
 def to_array(image: Image, *, like: Array, channel_axis: int | None = -1) -> Array:
     """Return an ``Image`` as an array with the shape and type of ``like``; alpha is taken from ``like`` unchanged."""
-    pixels = image.pixels
+    pixels, like = image.pixels, np.asarray(like)
     if like.dtype.kind == "u":
         white = np.iinfo(like.dtype).max
         pixels = np.rint(np.clip(pixels, 0, 1) * np.float32(white))

@@ -58,7 +58,8 @@ class Meta:
     icc, exif, xmp
         The profile, the EXIF block (TIFF header first, without the ``Exif`` marker) and the XMP packet, as bytes.
     extra
-        Format details a writer needs to keep a file's character (JPEG quality, TIFF compression, ...).
+        Format details a writer needs to keep a file's character (JPEG quality, TIFF compression, ...);
+        ``"dropped"`` is a tuple of phrases on what reading left out or changed.
     """
 
     source: Path | None = None

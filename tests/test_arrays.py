@@ -1,5 +1,7 @@
 """The Python front: same shape and type out, the input never changed, bad input refused."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -41,6 +43,23 @@ def test_channel_first(dtype) -> None:
     assert np.array_equal(restore.run(array, "none", channel_axis=0), array)
     last = restore.run(np.moveaxis(array, 0, -1), "wavelet", noise=0.1)
     assert np.array_equal(np.moveaxis(restore.run(array, "wavelet", noise=0.1, channel_axis=0), 0, -1), last)
+
+
+def test_a_matrix_is_taken_as_the_array_it_is() -> None:
+    array = made((20, 24), np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        matrix = np.matrix(array)
+    out = restore.run(matrix, "wavelet", noise=0.1)
+    assert type(out) is np.ndarray
+    assert np.array_equal(out, restore.run(array, "wavelet", noise=0.1))
+
+
+def test_a_mask_is_refused_not_ignored() -> None:
+    array = np.ma.masked_greater(made((20, 24), np.float32), 0.9)
+    for call in (restore.run, restore.estimate_noise):
+        with pytest.raises(ArrayError, match=r"masked array .*filled"):
+            call(array)
 
 
 def test_alpha_is_kept() -> None:

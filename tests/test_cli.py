@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from PIL import Image as Pillow
 from safetensors.torch import load_file, save
 
 import restore
@@ -168,6 +169,35 @@ def test_one_picture_to_one_file(call, tmp_path: Path) -> None:
     before = path.read_bytes()
     assert call("run", path, "-o", path, "--method", "none", "--overwrite")[0] == 1
     assert path.read_bytes() == before
+
+
+def test_what_is_not_kept_is_said_and_noted(call, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "ink.tif", np.zeros((40, 48, 4), np.uint8), photometric="separated")
+    tifffile.imwrite(tmp_path / "wide.tif", np.full((40, 48), 0.1, np.float64), photometric="minisblack")
+    code, out, _ = call("run", tmp_path, "-o", tmp_path / "out", "--method", "none")
+    assert code == 0
+    assert "; not kept: CMYK: converted to sRGB" in out[0]
+    assert "; not kept: 64-bit floats: rounded to 32 bits" in out[1]
+    side = json.loads((tmp_path / "out" / "ink.tif.restore.json").read_text())
+    assert side["dropped"] == ["CMYK: converted to sRGB"]
+
+
+def test_what_another_format_cannot_hold_is_said(call, tmp_path: Path) -> None:
+    Pillow.new("RGB", (48, 40), "teal").save(tmp_path / "a.jpg", comment=b"by the sea")
+    for end, said in (("jpeg", False), ("png", True)):
+        code, out, _ = call("run", tmp_path / "a.jpg", "-o", tmp_path / end, "--method", "none", "--format", end)
+        assert code == 0
+        assert ("not kept: comments, IPTC and extended XMP" in out[0]) == said
+
+
+@pytest.mark.parametrize("words", [[], ["--dry-run"]])
+def test_files_whose_kind_is_not_read_are_told_of_in_a_line(call, tmp_path: Path, words: list[str]) -> None:
+    picture(tmp_path / "in" / "a.png")
+    for name in ("b.GIF", "c.gif", "d.jp2"):
+        (tmp_path / "in" / name).write_bytes(b"GIF89a")
+    code, _, err = call("run", tmp_path / "in", "-o", tmp_path / "out", "--method", "none", *words)
+    assert code == 0
+    assert err.splitlines() == ["left out because their kind is not read: 3 (2 .gif, 1 .jp2)"]
 
 
 def test_same_stems_and_output_inside_the_input(call, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from restore.errors import FileError, ReadError, TooLargeError, UnsupportedError, WriteError, nearest
 from restore.files import ifd
+from restore.picture import Picture
 
 SUFFIXES = {
     "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -38,7 +39,7 @@ _MAGIC = {
     **dict.fromkeys((b"IIII", b"MMMM", b"NOKIARAW", b"DSC-Image", b"ARRI", b"qktk", b"qktn"), "raw"),
 }
 _FOREIGN = {
-    b"GIF8": "a GIF animation",
+    b"GIF8": "a GIF",
     b"8BPS": "a Photoshop document",
     b"%PDF": "a PDF document",
     b"\0\0\0\x0cjP  ": "a JPEG 2000 picture",
@@ -49,6 +50,12 @@ _FOREIGN = {
     b"<svg": "an SVG drawing",
 }
 _ARCHIVES = (b"PK\3\4", b"PK\5\6", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+_ONLY_IN = {
+    "jpeg_segments": ("jpeg", "comments, IPTC and extended XMP"),
+    "png_texts": ("png", "texts"),
+    "tiff_tags": ("tiff", "ImageJ's, Photoshop's and large tags"),
+}
+"""Parts of ``meta.extra`` that one format alone keeps."""
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _SENSOR_COLOURS = {32803, 34892}
@@ -224,6 +231,13 @@ def target_format(path: Path, wanted: str | None, source: str | None) -> str:
             raise WriteError(path, problem)
         return by_suffix[path.suffix.lower()]
     return REPLACED.get(source or "png", source or "png")
+
+
+def not_kept(path: Path, picture: Picture) -> tuple[str, ...]:
+    """Say in phrases what a picture that was written to ``path`` lacks: by reading, and by the format's limits."""
+    extra, container = picture.meta.extra, target_format(path, None, None)
+    lost = (words for part, (name, words) in _ONLY_IN.items() if extra.get(part) and name != container)
+    return (*extra.get("dropped", ()), *lost)
 
 
 def check_pages(path: Path, container: str, count: int) -> None:

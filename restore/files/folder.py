@@ -39,7 +39,13 @@ class Found:
     problem: ReadError | None = None
 
 
-def find(inputs: Sequence[Path], *, is_recursive: bool = False, output: Path | None = None) -> tuple[Found, ...]:
+def find(
+    inputs: Sequence[Path],
+    *,
+    is_recursive: bool = False,
+    output: Path | None = None,
+    unread: set[Path] | None = None,
+) -> tuple[Found, ...]:
     """List the pictures among files and folders, each once, folders in the order of their names.
 
     A file that is named is always taken, even when it is missing: reading it then says what is wrong. So is a
@@ -52,12 +58,16 @@ def find(inputs: Sequence[Path], *, is_recursive: bool = False, output: Path | N
     output
         Folder of the results, left out where it lies inside an input. Where it *is* an input, results of an earlier
         run, which have a side file beside them, are left out.
+    unread
+        Gets the files of the folders that are left out because their names are not those of pictures that are read;
+        hidden ones and our own are not told of.
     """
     avoid = None if output is None else _real(output)
     found: dict[str, Found] = {}
+    unread = set() if unread is None else unread
     for given in inputs:
         listed = [Found(given, Path(given.name))]
-        for item in _walk(given, Path(), is_recursive, avoid, set()) if given.is_dir() else listed:
+        for item in _walk(given, Path(), is_recursive, avoid, set(), unread) if given.is_dir() else listed:
             found.setdefault(os.path.abspath(item.path), item)  # noqa: PTH100 - "..", but not links, is resolved
     return tuple(found.values())
 
@@ -67,7 +77,9 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _walk(folder: Path, relative: Path, is_recursive: bool, avoid: Path | None, seen: set[Path]) -> Iterator[Found]:
+def _walk(
+    folder: Path, relative: Path, is_recursive: bool, avoid: Path | None, seen: set[Path], unread: set[Path]
+) -> Iterator[Found]:
     """Yield the pictures of a folder, its own files first, then those of its sub-folders."""
     real = _real(folder)
     if real in seen or (relative.parts and real == avoid):
@@ -83,20 +95,24 @@ def _walk(folder: Path, relative: Path, is_recursive: bool, avoid: Path | None, 
     folders = {path for path in entries if is_recursive and path.is_dir()}
     for path in entries:
         is_result = real == avoid and path.name + SIDE_SUFFIX in names
-        if is_picture_name(path.name) and not is_result and path not in folders:
+        is_sigma = path.name.endswith(SIGMA_SUFFIX) and path.name.removesuffix(SIGMA_SUFFIX) + SIDE_SUFFIX in names
+        if is_result or is_sigma or path in folders:
+            continue
+        if is_picture_name(path.name):
             yield Found(path, relative / path.name)
+        elif not path.name.startswith(".") and not path.name.endswith(SIDE_SUFFIX) and path.is_file():
+            unread.add(path)
     for path in sorted(folders):
-        inner = [*_walk(path, relative / path.name, True, avoid, seen)]
+        inner = [*_walk(path, relative / path.name, True, avoid, seen, unread)]
         yield from inner
         if not inner and is_picture_name(path.name) and _real(path) != avoid:
             yield Found(path, relative / path.name)
 
 
 def is_picture_name(name: str) -> bool:
-    """Whether a folder's listing takes a file of this name.
+    """Whether a folder's listing takes a file of this name, unless it belongs to a result.
 
     >>> [is_picture_name(name) for name in ("a.JPG", "a.png.restore.json", ".restore-1.part.png", "a.txt")]
     [True, False, False, False]
     """
-    is_ours = name.startswith((".restore-", "._")) or name.endswith(SIGMA_SUFFIX)
-    return Path(name).suffix.lower() in SUFFIXES and not is_ours
+    return Path(name).suffix.lower() in SUFFIXES and not name.startswith((".restore-", "._"))

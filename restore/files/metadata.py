@@ -136,12 +136,29 @@ def exif_with_orientation(exif: bytes | None, turn: int) -> bytes | None:
     return _with_entry(exif, how, ifd.ORIENTATION, ifd.make(ifd.SHORT, turn))
 
 
+def exif_without_thumbnail(exif: bytes | None) -> bytes | None:
+    """Return the block whose first directory is its last: the second tells where a thumbnail of the old picture lies.
+
+    Every other byte keeps its place, so maker notes stay readable.
+    """
+    tags, how = exif_tree(exif)
+    if exif is None or not tags:
+        return exif
+    _, end = _first_rows(exif, how)
+    return exif[:end] + bytes(how.offset.size) + exif[end + how.offset.size :]
+
+
+def _first_rows(exif: bytes, how: ifd.Layout) -> tuple[int, int]:
+    """Return where the rows of the first directory begin and end; the offset of the next directory follows."""
+    at = ifd.layout(exif)[1]
+    start = at + how.count.size
+    return start, start + how.count.unpack_from(exif, at)[0] * (how.entry.size + how.offset.size)
+
+
 def _with_entry(exif: bytes, how: ifd.Layout, tag: int, entry: ifd.Entry) -> bytes:
     """Append a copy of the first directory that has one more entry and point the header at it."""
-    at = ifd.layout(exif)[1]
     size = how.entry.size + how.offset.size
-    start = at + how.count.size
-    end = start + how.count.unpack_from(exif, at)[0] * size
+    start, end = _first_rows(exif, how)
     rows = [exif[place : place + size] for place in range(start, end, size)]
     rows = [row for row in rows if struct.unpack_from(how.order + "H", row)[0] != tag]
     rows.append(how.row(tag, entry.type, entry.count, how.turned(entry.type, entry.data)))

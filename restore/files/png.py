@@ -24,6 +24,7 @@ from restore.picture import Image
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 """Chunks that say what the numbers mean where there is no profile; kept as they are."""
+_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 _XMP = b"XML:com.adobe.xmp"
 _MAX_TEXT = 16 << 20
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -72,7 +73,9 @@ def read_png(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
         canvas = _decode16(plain + end, header, see_through)
     else:
         canvas = _decode8(plain + (_chunk(b"tRNS", see_through) if see_through else b"") + end, header)
-    texts = (bytes(view[start : start + length]) for start, length in parts.get(b"iTXt", []))
+    said = [(name, place) for name in _TEXT_CHUNKS for place in parts.get(name, ())]
+    is_bearable = sum(length for _, (_, length) in said) <= _MAX_TEXT
+    texts = [(name, bytes(view[at : at + length])) for name, (at, length) in said if is_bearable]
     meta = meta_from(
         path,
         "png",
@@ -80,8 +83,13 @@ def read_png(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
         bits=max(8, header.depth),
         dpi=_dpi(chunk(b"pHYs")),
         icc=_profile(chunk(b"iCCP")),
-        xmp=next((xmp for text in texts if (xmp := _xmp(text))), None),
-        extra={"png_colour": tuple((name, chunk(name)) for name in COLOUR_CHUNKS if name in parts)},
+        xmp=next((xmp for _, text in texts if (xmp := _xmp(text))), None),
+        extra={
+            "png_colour": tuple((name, chunk(name)) for name in COLOUR_CHUNKS if name in parts),
+            "png_texts": tuple((name, text) for name, text in texts if not text.startswith(_XMP + b"\0")),
+            "dropped": ("frames after the first",) * (b"fdAT" in parts)
+            + ("texts and XMP of more than 16 MiB",) * (not is_bearable),
+        },
     )
     return Image(canvas.pixels, canvas.alpha, meta)
 
@@ -225,6 +233,7 @@ def _metadata(image: Image) -> Iterator[bytes]:
         yield _chunk(b"pHYs", struct.pack(">IIB", *(round(value / _METRE) for value in meta.dpi), 1))
     if meta.exif:
         yield _chunk(b"eXIf", meta.exif)
+    yield from (_chunk(name, text) for name, text in meta.extra.get("png_texts", ()))
     if meta.xmp:
         yield _chunk(b"iTXt", _XMP + bytes(5) + meta.xmp)
 

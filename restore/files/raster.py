@@ -30,8 +30,9 @@ from restore.files.bmp import read_bmp, write_bmp
 from restore.files.container import Limits, check_pages, kind_of, opened, suffix, target_format
 from restore.files.heic import read_heic
 from restore.files.jxl import read_jxl, write_jxl
-from restore.files.metadata import exif_with_orientation, resolution_tags
+from restore.files.metadata import exif_with_orientation, exif_without_thumbnail, resolution_tags
 from restore.files.png import read_png, write_png
+from restore.files.segments import EXTENDED_XMP, without_pointer
 from restore.files.through_pillow import read_avif, read_jpeg, read_webp, write_avif, write_jpeg, write_webp
 from restore.files.tiff import is_plain, read_tiff, read_tiff_stack
 from restore.files.tiff_writer import fits_half, write_tiff
@@ -157,10 +158,11 @@ def write(
 ) -> Path:
     """Write a picture so that ``path`` holds all of it or what it held before; return the path.
 
-    What is not asked for stays as in the source: depth, colours, alpha, EXIF, profile, XMP, orientation,
-    resolution, a JPEG's tables (else quality 95 without subsampling), whether WebP is lossless and TIFF
-    compressed (by deflate). HEIC and developed raw files become PNG, with 16 bits if they had more than 8.
-    BMP and JPEG XL carry no orientation and are written upright.
+    What is not asked for stays as in the source: depth, colours, alpha, EXIF but for its thumbnail, profile, XMP,
+    orientation, resolution, a JPEG's tables (else quality 95 without subsampling), whether WebP is lossless and
+    TIFF compressed (by deflate); within JPEG also comments, IPTC and extended XMP, within PNG also texts. HEIC and
+    developed raw files become PNG, with 16 bits if they had more than 8. BMP and JPEG XL carry no orientation and are
+    written upright.
 
     Parameters
     ----------
@@ -279,7 +281,9 @@ def _prepared(path: Path, container: str, image: Image, quality: int | None) -> 
     if container in _IS_UPRIGHT:
         image = image.upright()
     meta = image.meta
-    exif = meta.exif
+    exif = exif_without_thumbnail(meta.exif)
     if container in _HAS_NO_DPI and meta.dpi and exif is None:
         exif = ifd.block(resolution_tags(meta.dpi))
-    return replace(image, meta=replace(meta, exif=exif_with_orientation(exif, meta.orientation)))
+    is_extended = container == "jpeg" and EXTENDED_XMP in (meta.extra.get("jpeg_segments") or b"")
+    xmp = meta.xmp if is_extended else without_pointer(meta.xmp or b"")
+    return replace(image, meta=replace(meta, exif=exif_with_orientation(exif, meta.orientation), xmp=xmp))

@@ -21,6 +21,7 @@ from restore.files import ifd
 from restore.files.container import Limits
 from restore.files.metadata import exif_body, meta_from
 from restore.files.samples import Canvas, Samples, quantise, spans, strips
+from restore.files.segments import kept
 from restore.picture import Floats, Image
 
 QUALITY = 95
@@ -63,10 +64,13 @@ def read_jpeg(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
     limits.check(path, *jpeg_size(path, view))
     with JpegImagePlugin.JpegImageFile(path) as picture:
         info, icc = picture.info, picture.info.get("icc_profile")
-        extra: dict[str, Any] = {}
+        segments = kept(getattr(picture, "applist", ()))
+        dropped = ["comments, IPTC and extended XMP of 64 MiB or more"] if segments is None else []
+        dropped += ["further pictures in the file (MPF: previews, depth or gain maps)"] if "mp" in info else []
+        extra: dict[str, Any] = {"jpeg_segments": segments}
         if picture.mode == "CMYK":
             canvas = Canvas((picture.height, picture.width, 3), has_alpha=False, white=1)
-            extra["dropped"] = "CMYK profile: converted to sRGB" if _is_cmyk(icc) else "CMYK: converted to sRGB"
+            dropped.append("CMYK profile: converted to sRGB" if _is_cmyk(icc) else "CMYK: converted to sRGB")
             ink = np.asarray(picture)
             # Pillow takes every CMYK JPEG for Adobe's inverted kind; without Adobe's mark it is not.
             cmyk_to_srgb(ink if "adobe" in info else 255 - ink, icc, canvas.pixels)
@@ -76,6 +80,7 @@ def read_jpeg(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
             extra["jpeg_tables"] = getattr(picture, "quantization", None)
             extra["jpeg_subsampling"] = JpegImagePlugin.get_sampling(picture)
             extra["jpeg_progressive"] = bool(info.get("progressive"))
+    extra["dropped"] = tuple(dropped)
     inch = {1: 1.0, 2: 2.54}.get(info.get("jfif_unit", 0))
     across, down = info.get("jfif_density", (0, 0))
     dpi = (across * inch, down * inch) if inch and across and down else None
@@ -108,7 +113,7 @@ def jpeg_size(path: Path, view: ifd.Buffer) -> tuple[int, int]:
 
 def write_jpeg(file: IO[bytes], image: Image, quality: int | None) -> None:
     """Write a picture as JPEG with the source's tables where they are known and no quality is asked for."""
-    meta, options = image.meta, dict[str, Any]()
+    meta, options = image.meta, {"extra": image.meta.extra.get("jpeg_segments") or b""}
     tables = meta.extra.get("jpeg_tables")
     if quality is None and tables and meta.format == "jpeg":
         sampling = meta.extra.get("jpeg_subsampling", -1)
@@ -221,6 +226,7 @@ def _with_info(
     bits: int = 8,
 ) -> Image:
     canvas, info = canvas or to_canvas(picture), picture.info
+    extra |= {"dropped": ("frames after the first",)} if getattr(picture, "n_frames", 1) > 1 else {}
     icc, xmp = info.get("icc_profile"), info.get("xmp")
     meta = meta_from(path, name, exif_body(info.get("exif")), bits=bits, icc=icc, xmp=xmp, extra=extra)
     return Image(canvas.pixels, canvas.alpha, meta)

@@ -22,21 +22,16 @@ from restore.files.container import Limits, not_installed
 from restore.files.metadata import exif_with_orientation, meta_from, orientation, resolution
 from restore.files.samples import Canvas, Samples, quantise, spans
 from restore.files.through_pillow import cmyk_to_srgb, to_canvas
+from restore.files.tiff_tags import exif_of, only_in_tiff
 from restore.picture import Image
 
-STRUCTURE = frozenset(
-    {*range(254, 260), *range(262, 267), 273, *range(277, 282), 284, *range(288, 294), 297, 301, 317, 320, 321}
-    | {*range(322, 328), 330, *range(332, 348), *range(512, 522), 529, 530, 532}
-    | {ifd.XMP, ifd.ICC, 34377, 37724, 50838, 50839}
-)
-"""Tags that describe the file and not the photograph, or that are stored on their own."""
 NONE, DEFLATE = 1, 8
 WHITE_IS_ZERO, GREY, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 _COLOURS = {WHITE_IS_ZERO: 1, GREY: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
 _PLAIN_CODECS = {NONE, DEFLATE, 32946, 34925}
 _PLAIN_BITS = {1, 8, 16, 32, 64}
-_FLOAT_PREDICTOR, _SEPARATE, _PREMULTIPLIED = 3, 2, 1
-_LARGEST_TAG = 60_000
+_FLOAT_PREDICTOR, _SEPARATE, _PREMULTIPLIED, _UNSPECIFIED = 3, 2, 1, 0
+_SAMPLES = {1: "unsigned integers", 2: "signed integers", 3: "floats", 5: "complex integers", 6: "complex floats"}
 _MOST_PAGES = 65_535
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -109,16 +104,20 @@ def _pages(path: Path, file: Any) -> list[Any]:
     if is_one and file.series[0].size > pages[0].size:
         problem = "a stack that lists its first page only (as ImageJ does beyond 4 GB, and MetaMorph)"
         raise UnsupportedError(path, f"{problem}; save it as OME-TIFF or BigTIFF with every page listed")
-    return [page for page in pages if not page.is_reduced] or pages[:1]
+    within = [[*(page.pages or ())] if page.is_reduced else [page] for page in pages]  # under a thumbnail: its picture
+    found = [inner.aspage() for group in within for inner in group]
+    return [page for page in found if not page.is_reduced] or pages[:1]
 
 
 def _read_page(path: Path, view: ifd.Buffer, limits: Limits, tags: Any) -> Image:
     page = _checked(path, len(view), limits, tags)
     canvas, photometric = _decode(path, view, page)
-    bits, extra = page.bits, {"tiff_compression": "none" if tags.compression == NONE else "deflate"}
+    bits, dropped = page.bits, ["64-bit floats: rounded to 32 bits"] if page.bits == 64 else []
     how, _ = ifd.layout(view)
     ifd.directory(view, how, tags.offset, is_strict=True)
     known = ifd.tree(view, how, tags.offset)
+    more, lost = only_in_tiff(known)
+    dropped += lost
     icc, xmp = (entry.data if isinstance(entry := known.get(tag), ifd.Entry) else None for tag in (ifd.ICC, ifd.XMP))
     if photometric == WHITE_IS_ZERO:
         np.subtract(1, canvas.pixels, out=canvas.pixels)
@@ -127,7 +126,7 @@ def _read_page(path: Path, view: ifd.Buffer, limits: Limits, tags: Any) -> Image
     if photometric == CMYK:
         mixed, ink = np.empty((*page.shape[:2], 3), np.float32), quantise(canvas.pixels, 8)
         cmyk_to_srgb(ink, icc, mixed)
-        extra["dropped"] = "CMYK profile: converted to sRGB" if icc else "CMYK: converted to sRGB"
+        dropped.append(("CMYK profile" if icc else "CMYK") + ": converted to sRGB" + ", 8 bits" * (bits > 8))
         canvas.pixels, icc, bits = mixed, None, 8
     if canvas.alpha is not None and _PREMULTIPLIED in tags.extrasamples:
         _straighten(canvas)
@@ -140,21 +139,13 @@ def _read_page(path: Path, view: ifd.Buffer, limits: Limits, tags: Any) -> Image
         dpi=resolution(known),
         icc=icc,
         xmp=xmp,
-        extra=extra,
+        extra={
+            "tiff_compression": "none" if tags.compression == NONE else "deflate",
+            "tiff_tags": more,
+            "dropped": tuple(dropped),
+        },
     )
     return Image(canvas.pixels, canvas.alpha, replace(meta, orientation=orientation(known)))
-
-
-def exif_of(tags: ifd.Tree, order: str) -> bytes | None:
-    """Return an EXIF block of all tags that describe the photograph, or None if there are none."""
-    kept: ifd.Tree = {}
-    for tag, item in tags.items():
-        is_small = not isinstance(item, ifd.Entry) or len(item.data) <= _LARGEST_TAG
-        if tag not in STRUCTURE and is_small:
-            kept[tag] = item
-    if not set(kept) - {ifd.ORIENTATION, ifd.X_RESOLUTION, ifd.Y_RESOLUTION, ifd.UNIT}:
-        return None
-    return ifd.block(kept, order)
 
 
 def _checked(path: Path, size: int, limits: Limits, tags: Any) -> _Page:
@@ -166,13 +157,22 @@ def _checked(path: Path, size: int, limits: Limits, tags: Any) -> _Page:
     photometric = int(tags.photometric)
     is_float, is_integer = int(tags.sampleformat or 1) == 3, int(tags.sampleformat or 1) == 1
     usable = (is_integer and bits in range(1, 17)) or (is_float and bits in (16, 32, 64))
-    if photometric not in _COLOURS or not usable or tags.imagedepth != 1:
-        found = f"photometric {photometric}, {bits} bits, format {tags.sampleformat}, depth {tags.imagedepth}"
+    if photometric not in _COLOURS or tags.imagedepth != 1:
+        found = f"photometric {photometric}, depth {tags.imagedepth}"
         raise UnsupportedError(path, f"TIFF of a kind that cannot be read ({found}); convert it to 16-bit RGB first")
+    if not usable:
+        found = f"{bits}-bit {_SAMPLES.get(int(tags.sampleformat or 1), 'unknown samples')}"
+        how = "convert it to 32-bit floats, white = 1, or to unsigned 16 bits"
+        raise UnsupportedError(path, f"TIFF of {found}, which cannot be read; {how} first")
     colours = _COLOURS[photometric]
     if samples - colours not in (0, 1):
         problem = f"TIFF with {samples} samples a pixel where {colours} or {colours + 1} are expected"
         raise UnsupportedError(path, f"{problem}; flatten its layers or channels first")
+    if samples > 1 and int(tags.planarconfig) not in (1, _SEPARATE):
+        raise ReadError(path, f"damaged TIFF (planar configuration {int(tags.planarconfig)}); get a fresh copy")
+    if samples > colours and _UNSPECIFIED in tags.extrasamples:
+        problem = "TIFF with a channel beside its colours that is not marked as transparency (ExtraSamples 0)"
+        raise UnsupportedError(path, f"{problem}; split it into one file a channel, or remove that channel")
     offsets, lengths = tags.dataoffsets, tags.databytecounts
     ends = [offset + length for offset, length in zip(offsets, lengths, strict=True)]
     short = tags.compression == NONE and sum(lengths) * 8 < height * width * samples * bits
@@ -192,7 +192,7 @@ def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
         return _by_segments(path, view, page), page.photometric
     problem = f"this TIFF ({tags.compression.name}, {page.bits} bits)"
     is_separate = int(tags.planarconfig) == _SEPARATE  # OpenCV misreads it
-    if tags.index or (is_separate and page.bits > 8):
+    if tags.treeindex != (0,) or (is_separate and page.bits > 8):
         raise not_installed(path, problem, "jxl")
     body = exif_with_orientation(bytes(view), 1) or b""  # Pillow and OpenCV would turn the picture
     if page.bits <= 8:

@@ -1,4 +1,4 @@
-"""Writing TIFF strip by strip: 8 and 16 bits and floats, with profile, XMP and the whole EXIF tree."""
+"""Writing TIFF strip by strip: 8 and 16 bits and floats, with profile, XMP, the EXIF tree and private tags."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import IO
 from restore.files import ifd
 from restore.files.metadata import exif_tree, resolution, resolution_tags
 from restore.files.samples import Samples, quantise, strips
-from restore.files.tiff import DEFLATE, GREY, NONE, RGB, STRUCTURE
+from restore.files.tiff import DEFLATE, GREY, NONE, RGB
+from restore.files.tiff_tags import STRUCTURE
 from restore.picture import Floats, Image
 
 _UNSIGNED, _FLOAT = 1, 3
@@ -63,6 +64,7 @@ def _stored(file: IO[bytes], how: ifd.Layout, image: Image, bits: int, is_float:
         file.write(data)
     integer = ifd.LONG8 if how.is_big else ifd.LONG
     found: ifd.Tree = {tag: item for tag, item in tags.items() if tag not in STRUCTURE}
+    found |= image.meta.extra.get("tiff_tags", {})
     found |= {
         ifd.WIDTH: ifd.make(ifd.LONG, width),
         ifd.HEIGHT: ifd.make(ifd.LONG, height),

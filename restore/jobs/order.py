@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,14 +69,23 @@ def order(
     if is_file and format != KEEP and out.suffix.lower() not in container.SUFFIXES[format]:
         raise RecipeError(f"{out} does not fit --format {format}; leave one of them out")
     folder = out.parent if is_file else out
-    found = find(inputs, is_recursive=is_recursive, output=None if is_file else out)
+    unread: set[Path] = set()
+    found = find(inputs, is_recursive=is_recursive, output=None if is_file else out, unread=unread)
     naming = Naming(folder, out if is_file else None, ending, format)
     works = plan(found, recipe, naming)
     changed = side.replaced(recipe, noted)
     notes = tuple(
         f"{file}: is not the file that {request.recipe} was made with: results will differ" for file in changed
     )
+    notes += _unread(unread)
     return Order(works, recipe, None if is_file else out, format, depth or noted.depth, noted.with_errors, notes)
+
+
+def _unread(left_out: set[Path]) -> tuple[str, ...]:
+    """Tell of files in the folders whose kind is not read, by the suffixes that most of them have."""
+    kinds = Counter(path.suffix.lower() or "no suffix" for path in left_out)
+    named = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
+    return (f"left out because their kind is not read: {len(left_out)} ({named})",) if left_out else ()
 
 
 def _is_file(out: Path, inputs: Sequence[Path]) -> bool:
@@ -92,6 +102,8 @@ def options(order: Order, *, existing: str, is_resumed: bool, **more: Any) -> Op
 
 def show_plan(order: Order, *, is_json: bool) -> None:
     """Say what would be done."""
+    for note in order.notes:
+        lines.say_aside(note)
     for work in order.works:
         lines.say(show.planned(work, is_json=is_json))
     if not is_json:

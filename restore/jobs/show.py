@@ -21,6 +21,9 @@ PAUSE = 2.0
 """Seconds between two lines of progress where there is no terminal."""
 
 
+_RECORDED = ("input", "output", "dropped", "pages", "recipe", "reports", "scores")
+
+
 class Screen:
     """Hears the events of a job and tells people, or programs by JSON lines.
 
@@ -105,7 +108,7 @@ def outcome_fields(outcome: Outcome) -> dict[str, Any]:
         "error": outcome.error or None,
         "error_type": outcome.kind or None,
         "seconds": round(outcome.seconds, 3),
-        **{name: outcome.record.get(name) for name in ("input", "output", "pages", "recipe", "reports", "scores")},
+        **{name: outcome.record.get(name) for name in _RECORDED},
     }
 
 
@@ -118,6 +121,7 @@ def in_words(outcome: Outcome) -> str:
     scores = outcome.record["scores"] or {}
     numbers = [f"{name.upper()} {value:.4g}" for name, value in scores.items() if isinstance(value, float)]
     notes = [of_pages(outcome.record["pages"])] if outcome.record["pages"] else []
+    notes += [f"not kept: {what}" for what in outcome.record["dropped"]]
     notes += [note for report in outcome.record["reports"] for note in report["facts"].get("notes", ())]
     notes += [scores["problem"]] if "problem" in scores else []
     found = [seen for report in outcome.record["reports"] for seen in report["evidence"]]

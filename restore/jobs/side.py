@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import restore
-from restore import methods, weights
+from restore import files, methods, weights
 from restore.errors import RecipeError
 from restore.files.atomic import replacing
 from restore.files.folder import SIDE_SUFFIX, SIGMA_SUFFIX
@@ -98,6 +98,7 @@ def record(results: Sequence[Result], made: Made) -> dict[str, Any]:
                 "depth": made.depth,
                 "uncertainty": made.uncertainty,
             },
+            "dropped": list(dict.fromkeys(lost for r in results for lost in files.not_kept(made.target, r.picture))),
             "pages": _pages(results, results.index(told)) if len(results) > 1 else None,
             "recipe": recipe,
             "reports": reports,

@@ -115,6 +115,7 @@ def helped(evidence: Sequence[Mapping[str, Any]]) -> list[str]:
 def report(record: Mapping[str, Any], seconds: float) -> str:
     """Say what a run did, from the side file of its result."""
     lines = [f"**All pages:** {of_pages(record['pages'])}:"] if record["pages"] else []
+    lines += [f"**Not kept:** {what}" for what in record["dropped"]]
     for made in record["reports"]:
         lines.append(f"**Noise found:** {noise(made['noise'])}")
         lines.append(f"**Done:** {step(made)} · {duration(made['seconds'])}")

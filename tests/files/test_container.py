@@ -93,7 +93,7 @@ def test_unusable_paths_are_named_with_what_to_do(tmp_path):
         "missing.jpg": (ReadError, "no such file"),
         "pipe.png": (ReadError, "not a regular file"),
         "zero.png": (ReadError, "no pixels"),
-        "a.gif": (UnsupportedError, "GIF"),
+        "a.gif": (UnsupportedError, "is a GIF, which cannot be read; convert it to PNG"),
         "film.mp4": (UnsupportedError, "not a still picture"),
         "bomb.zip": (UnsupportedError, "archives are never unpacked here"),
     }

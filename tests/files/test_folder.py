@@ -52,6 +52,23 @@ def test_results_are_no_inputs_where_the_output_is_the_input(tmp_path: Path) -> 
     assert names(find([tmp_path], output=tmp_path / "elsewhere")) == ["a.png", "a_new.png"]
 
 
+def test_standard_errors_are_left_out_beside_their_result_alone(tmp_path: Path) -> None:
+    for name in ("a.png", "a.png.sigma.tiff", "a.png.restore.json", "stars.sigma.tiff"):
+        touch(tmp_path / name)
+    assert names(find([tmp_path])) == ["a.png", "stars.sigma.tiff"]
+
+
+def test_files_of_kinds_that_are_not_read_are_told_of_once(tmp_path: Path) -> None:
+    ours = ("a.png.restore.json", "a.png.sigma.tiff", ".restore-x1.part.png", ".restore-journal.jsonl", ".hidden")
+    for name in ("a.png", "b.GIF", "sub/c.jp2", *ours):
+        touch(tmp_path / name)
+    unread: set[Path] = set()
+    find([tmp_path, tmp_path], unread=unread)
+    assert unread == {tmp_path / "b.GIF"}
+    find([tmp_path], is_recursive=True, unread=unread)
+    assert unread == {tmp_path / "b.GIF", tmp_path / "sub" / "c.jp2"}
+
+
 def test_links_in_circles_end(tmp_path: Path) -> None:
     touch(tmp_path / "sub" / "a.png")
     (tmp_path / "sub" / "up").symlink_to(tmp_path)

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags
 from PIL import Image as Pillow
 
-from restore.files import ifd
+from restore.files import ifd, read, write
 from restore.files.metadata import (
     described,
     exif_body,
     exif_tree,
     exif_with_orientation,
+    exif_without_thumbnail,
     meta_from,
     orientation,
     resolution,
     resolution_tags,
 )
+from restore.picture import Image, Meta
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -76,6 +80,38 @@ def test_turning_adds_a_missing_tag_and_leaves_maker_notes_where_they_were(order
     assert exif_with_orientation(exif, 1) == exif
 
 
+@pytest.mark.parametrize("turn", [1, 6])
+@pytest.mark.parametrize("name", ["jpeg", "png", "webp"])
+def test_the_thumbnail_of_the_old_picture_is_not_written_and_maker_notes_stay(tmp_path, name, turn):
+    old = io.BytesIO()
+    Pillow.new("RGB", (16, 12), "red").save(old, "JPEG")
+    note, thumbnail = bytes(range(200)), old.getvalue()
+    tags: ifd.Tree = {ifd.MAKE: ifd.ascii_text("Camera"), ifd.EXIF: {ifd.MAKER_NOTE: ifd.Entry(7, note)}}
+    first = ifd.block(tags)
+    at = first.index(bytes(4), 10 + 2 * 12)  # the offset of the next directory, which there is none of yet
+    exif = first[:at] + struct.pack("<I", len(first)) + first[at + 4 :]
+    place = len(exif) + 2 + 2 * 12 + 4
+    exif += ifd.pack(
+        {513: ifd.make(ifd.LONG, place), 514: ifd.make(ifd.LONG, len(thumbnail))}, ifd.Layout(), len(first)
+    )
+    exif += thumbnail
+    assert _thumbnail(exif) == thumbnail
+    path = write(
+        tmp_path / "a", Image(np.zeros((16, 16, 3), np.float32), meta=Meta(exif=exif, orientation=turn)), format=name
+    )
+    written = read(path).meta.exif
+    assert _thumbnail(written) is None
+    assert written.index(note) == exif.index(note)
+    assert orientation(exif_tree(written)[0]) == turn
+
+
+def _thumbnail(exif: bytes) -> bytes | None:
+    found = Pillow.Exif()
+    found.load(exif)
+    inner = found.get_ifd(ExifTags.IFD.IFD1)
+    return exif[inner[513] :][: inner[514]] if inner else None
+
+
 @given(st.binary(max_size=200))
 def test_damaged_blocks_are_survived(noise):
     for exif in (
@@ -88,6 +124,7 @@ def test_damaged_blocks_are_survived(noise):
         meta_from(Path("a"), "png", exif)
         turned = exif_with_orientation(exif, 6)
         assert orientation(exif_tree(turned)[0]) == 6
+        assert len(exif_without_thumbnail(exif)) == len(exif)
 
 
 def test_a_directory_that_points_at_itself_ends():

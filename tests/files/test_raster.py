@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import replace
 
 import cv2
@@ -163,12 +164,21 @@ def test_cmyk_jpegs_become_srgb_by_profile_or_formula(tmp_path):
     Pillow.fromarray(ink, "CMYK").save(tmp_path / "adobe.jpg", quality=100)
     image = read(tmp_path / "adobe.jpg")
     np.testing.assert_allclose(image.pixels[8, 8], (0, 0.8, 0.8), atol=0.01)
-    assert "CMYK" in image.meta.extra["dropped"]
+    assert image.meta.extra["dropped"] == ("CMYK: converted to sRGB",)
     body = (tmp_path / "adobe.jpg").read_bytes()
     at = body.index(b"\xff\xee")
     plain = body[:at] + body[at + 2 + struct.unpack_from(">H", body, at + 2)[0] :]
     (tmp_path / "plain.jpg").write_bytes(plain)
     np.testing.assert_allclose(read(tmp_path / "plain.jpg").pixels[8, 8], (0.2, 0, 0), atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["png", "webp", "avif"])
+def test_frames_after_the_first_are_said_to_be_dropped(tmp_path, name):
+    first, second = Pillow.new("RGB", (16, 16), "red"), Pillow.new("RGB", (16, 16), "blue")
+    first.save(tmp_path / f"a.{name}", save_all=True, append_images=[second])
+    assert read(tmp_path / f"a.{name}").meta.extra["dropped"] == ("frames after the first",)
+    first.save(tmp_path / f"b.{name}")
+    assert not read(tmp_path / f"b.{name}").meta.extra.get("dropped")
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "L", "LA", "RGB", "RGBA", "I;16"])
@@ -193,6 +203,25 @@ def test_png_kinds_read_as_pillow_reads_them(tmp_path, mode):
     assert (image.alpha is not None) == (mode in ("P", "LA", "RGBA"))
     if image.alpha is not None:
         np.testing.assert_array_equal(image.alpha, wanted[..., 3])
+
+
+def test_texts_of_a_png_are_kept_as_they_are_and_xmp_once(tmp_path):
+    texts = [(b"tEXt", b"Author\0Ada"), (b"zTXt", b"Comment\0\0" + zlib.compress(b"long " * 99))]
+    texts.append((b"iTXt", b"Title\0\0\0fr\0Titre\0caf\xc3\xa9"))
+    texts.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP))
+    (tmp_path / "a.png").write_bytes(png(4, 4, 8, 0, bytes(4 * 5), *(chunk(*text) for text in texts)))
+    body = write(tmp_path / "b.png", read(tmp_path / "a.png")).read_bytes()
+    assert all(body.count(chunk(*text)) == 1 for text in texts)
+    with Pillow.open(tmp_path / "b.png") as found:
+        assert (found.text["Author"], found.text["Title"]) == ("Ada", "café")
+
+
+def test_texts_of_absurd_size_are_left_out_and_that_is_said(tmp_path):
+    texts = [chunk(b"tEXt", b"Comment\0" + bytes(1 << 20))] * 17
+    (tmp_path / "a.png").write_bytes(png(4, 4, 8, 0, bytes(4 * 5), *texts))
+    meta = read(tmp_path / "a.png").meta
+    assert meta.extra["png_texts"] == ()
+    assert [what for what in meta.extra["dropped"] if "16 MiB" in what]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])

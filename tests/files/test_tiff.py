@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -39,6 +40,7 @@ READ_BARE = """
 import sys
 sys.modules["imagecodecs"] = None
 from pathlib import Path
+import cv2
 import numpy as np
 from restore.files import read
 for path in map(Path, sys.argv[1:]):
@@ -164,3 +166,96 @@ def test_floats_are_written_unclipped(tmp_path):
     pixels = np.array([[[-0.5, 0.25, 7.0]]], np.float32)
     np.testing.assert_array_equal(read(write(tmp_path / "a.tif", Image(pixels), bits=32)).pixels, pixels)
     np.testing.assert_allclose(read(write(tmp_path / "b.tif", Image(pixels))).pixels, [[[0, 64 / 255, 1]]])
+
+
+@pytest.mark.parametrize(
+    ("kind_", "words"),
+    [("i1", "8-bit signed integers"), ("i2", "16-bit signed integers"), ("i4", "32-bit signed integers"),
+     ("u4", "32-bit unsigned integers"), ("c8", "64-bit complex floats")],
+)  # fmt: skip
+def test_samples_that_cannot_be_read_are_named_with_what_to_convert_them_to(tmp_path, kind_, words):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 16), kind_), photometric="minisblack")
+    with pytest.raises(UnsupportedError, match=rf"TIFF of {words}.* 32-bit floats, white = 1"):
+        read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_a_channel_that_is_no_transparency_is_not_taken_for_it(tmp_path, colours):
+    samples, photometric = np.zeros((9, 16, colours + 1), np.uint8), "rgb" if colours == 3 else "minisblack"
+    options = {"photometric": photometric, "planarconfig": "contig"}
+    tifffile.imwrite(tmp_path / "a.tif", samples, extrasamples=["unspecified"], **options)
+    with pytest.raises(UnsupportedError, match=r"not marked as transparency .*one file a channel"):
+        read(tmp_path / "a.tif")
+    cv2.imwrite(str(tmp_path / "b.tif"), np.zeros((9, 16, 4), np.uint8))  # without the tag, as by many programs
+    assert read(tmp_path / "b.tif").alpha is not None
+
+
+@pytest.mark.parametrize("compression", [None, "lzw"])
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_the_picture_is_read_where_its_thumbnail_comes_first(tmp_path, is_inside, compression):
+    pixels = np.random.default_rng(3).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    options = {"photometric": "rgb", "compression": compression}
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(pixels[:5, :5], subfiletype=1, subifds=int(is_inside), **options)
+        file.write(pixels, **options)
+    found = read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(np.rint(found.pixels * 255), pixels)
+    assert [image.size for image in read_stack(tmp_path / "a.tif")] == [(20, 30)]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "lzw"])
+def test_what_imagej_and_photoshop_say_is_kept_but_for_thumbnail_and_layers(tmp_path, order, compression):
+    iptc, old = b"8BIM\4\4\0\0\0\0\0\2ab", b"8BIM\4\x0c\0\0\0\0\0\4jpeg"
+    said = {"Info": "a cell", "ROI": bytes(range(256)) * 300, "LUTs": [np.arange(768, dtype=np.uint8).reshape(3, 256)]}
+    tags = [
+        *tifffile.imagej_metadata_tag(said, order),
+        (34377, 1, None, iptc + old, True),
+        (37724, 7, None, b"8B", True),
+    ]
+    tags.append((65000, 1, None, bytes(70_000), True))
+    samples = np.zeros((9, 16), np.uint16)
+    tifffile.imwrite(
+        tmp_path / "a.tif", samples, byteorder=order, extratags=tags, compression=compression, metadata=None
+    )
+    image = read(tmp_path / "a.tif")
+    assert image.meta.extra["dropped"] == ("Photoshop's layers",)
+    with tifffile.TiffFile(write(tmp_path / "b.tif", image)) as file:
+        found = file.pages[0].tags
+        kept = found[50839].value
+        luts = kept.pop("LUTs")
+        assert found[34377].value == iptc
+        assert found[65000].value == bytes(70_000)
+        assert 37724 not in found
+    assert kept == {name: said[name] for name in ("Info", "ROI")}
+    np.testing.assert_array_equal(luts, said["LUTs"][0])
+    assert (read(write(tmp_path / "c.jpg", image)).meta.exif or b"").find(b"a cell") < 0
+
+
+def test_tags_of_absurd_size_are_left_out_and_that_is_said(tmp_path):
+    tags = [(65000 + at, 1, None, bytes(22 << 20), True) for at in range(3)]
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 16), np.uint8), extratags=tags)
+    meta = read(tmp_path / "a.tif").meta
+    assert (meta.extra["tiff_tags"], meta.extra["dropped"]) == ({}, ("tags of more than 64 MiB",))
+
+
+@pytest.mark.parametrize("subfile", [0, 1])
+def test_pages_that_run_in_a_circle_end(tmp_path, subfile):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 16), np.uint8), subfiletype=subfile)
+    body = bytearray((tmp_path / "a.tif").read_bytes())
+    first = int.from_bytes(body[4:8], "little")
+    after = first + 2 + 12 * int.from_bytes(body[first : first + 2], "little")
+    body[after : after + 4] = body[4:8]
+    (tmp_path / "a.tif").write_bytes(body)
+    assert read(tmp_path / "a.tif").size == (9, 16)
+    assert len(read_stack(tmp_path / "a.tif")) == 1
+
+
+def test_channels_in_no_known_order_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 16, 3), np.uint8), photometric="rgb")
+    body = (tmp_path / "a.tif").read_bytes()
+    planar = (284).to_bytes(2, "little") + b"\3\0\1\0\0\0"
+    assert planar + b"\1\0" in body
+    (tmp_path / "a.tif").write_bytes(body.replace(planar + b"\1\0", planar + b"\1\4"))
+    with pytest.raises(ReadError, match="planar configuration 1025"):
+        read(tmp_path / "a.tif")

@@ -12,6 +12,7 @@ import numpy as np
 import tifffile
 from PIL import Image as Pillow
 from PIL import ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from restore.files import ifd, write
 from restore.picture import Image, Meta, RawImage
@@ -89,6 +90,9 @@ def _tiffs(folder: Path) -> None:
     tifffile.imwrite(
         folder / "floatpred.tif", colour.astype(np.float32), compression="deflate", predictor="floatingpoint", **rgb
     )
+    with tifffile.TiffWriter(folder / "thumbnail.tif") as file:
+        file.write(colour[::4, ::4], subfiletype=1, subifds=1, **rgb)
+        file.write(colour, extratags=tifffile.imagej_metadata_tag({"Info": "a cell"}, "<"), **rgb)
     Pillow.fromarray(colour[..., 0] > 128).save(folder / "fax.tif", compression="group4")
 
 
@@ -125,6 +129,13 @@ def _pillows() -> dict[str, bytes]:
 
     save("progressive.jpg", colour, "JPEG", progressive=True)
     save("restarts.jpg", colour, "JPEG", restart_marker_blocks=1)
+    photoshop = b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\2ab" + b"8BIM\4\x0c\0\0\0\0\0\2ab"
+    segment = struct.pack(">HH", 0xFFED, len(photoshop) + 2) + photoshop
+    save("segments.jpg", colour, "JPEG", comment=b"a comment", extra=segment)
+    texts = PngInfo()
+    texts.add_text("Author", "Ada")
+    texts.add_itxt("Title", "Ada", zip=True)
+    save("texts.png", colour, "PNG", pnginfo=texts)
     save("cmyk.jpg", colour.convert("CMYK"), "JPEG")
     save("palette.png", colour.quantize(16), "PNG", transparency=3)
     save("bits.png", colour.convert("1"), "PNG")
