@@ -190,6 +190,17 @@ def test_what_another_format_cannot_hold_is_said(call, tmp_path: Path) -> None:
         assert ("not kept: comments, IPTC and extended XMP" in out[0]) == said
 
 
+@pytest.mark.parametrize(
+    ("words", "is_said"), [([], False), (["--format", "png"], True), (["--depth", "16"], True)], ids=str
+)
+def test_floats_cut_to_integers_are_said(call, tmp_path: Path, words: list[str], is_said: bool) -> None:
+    counts = np.random.default_rng(0).poisson(200, (48, 40)).astype(np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", counts, photometric="minisblack")
+    code, out, _ = call("run", tmp_path / "a.tif", "-o", tmp_path / "out", "--method", "none", *words)
+    assert code == 0
+    assert ("not kept: values beyond 0 to 1, 100% of all" in out[0]) is is_said
+
+
 @pytest.mark.parametrize("words", [[], ["--dry-run"]])
 def test_files_whose_kind_is_not_read_are_told_of_in_a_line(call, tmp_path: Path, words: list[str]) -> None:
     picture(tmp_path / "in" / "a.png")

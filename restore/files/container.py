@@ -12,7 +12,7 @@ from typing import Any
 
 from restore.errors import FileError, ReadError, TooLargeError, UnsupportedError, WriteError, nearest
 from restore.files import ifd
-from restore.picture import Picture
+from restore.picture import Image, Picture
 
 SUFFIXES = {
     "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -56,6 +56,8 @@ _ONLY_IN = {
     "tiff_tags": ("tiff", "ImageJ's, Photoshop's and large tags"),
 }
 """Parts of ``meta.extra`` that one format alone keeps."""
+_FEW = 0.005
+"""Share of float values that may be cut to black and white without a word."""
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _SENSOR_COLOURS = {32803, 34892}
@@ -233,10 +235,15 @@ def target_format(path: Path, wanted: str | None, source: str | None) -> str:
     return REPLACED.get(source or "png", source or "png")
 
 
-def not_kept(path: Path, picture: Picture) -> tuple[str, ...]:
+def not_kept(path: Path, picture: Picture, depth: int | None = None) -> tuple[str, ...]:
     """Say in phrases what a picture that was written to ``path`` lacks: by reading, and by the format's limits."""
     extra, container = picture.meta.extra, target_format(path, None, None)
-    lost = (words for part, (name, words) in _ONLY_IN.items() if extra.get(part) and name != container)
+    lost = [words for part, (name, words) in _ONLY_IN.items() if extra.get(part) and name != container]
+    holds_floats = container in ("tiff", "jxl") and depth in (None, 32)
+    if isinstance(picture, Image) and picture.meta.is_float and not holds_floats:
+        beyond = float(((picture.pixels < 0) | (picture.pixels > 1)).mean())
+        if beyond > _FEW:
+            lost.append(f"values beyond 0 to 1, {beyond:.0%} of all, which only floats hold (TIFF with --depth 32)")
     return (*extra.get("dropped", ()), *lost)
 
 

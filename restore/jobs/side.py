@@ -82,6 +82,7 @@ def record(results: Sequence[Result], made: Made) -> dict[str, Any]:
     and of weights given by an absolute path, it tells the names alone. Settings stand as given, paths too.
     """
     told = max(results, key=_told)
+    lost = [phrase for result in results for phrase in files.not_kept(made.target, result.picture, made.depth)]
     recipe = results[0].recipe.model_dump(mode="json")
     reports = [report.as_json() for report in told.reports]
     for step in [*recipe["steps"], *(report["step"] for report in reports)]:
@@ -98,7 +99,7 @@ def record(results: Sequence[Result], made: Made) -> dict[str, Any]:
                 "depth": made.depth,
                 "uncertainty": made.uncertainty,
             },
-            "dropped": list(dict.fromkeys(lost for r in results for lost in files.not_kept(made.target, r.picture))),
+            "dropped": list(dict.fromkeys(lost)),
             "pages": _pages(results, results.index(told)) if len(results) > 1 else None,
             "recipe": recipe,
             "reports": reports,
