@@ -10,7 +10,7 @@ import torch
 
 import restore
 from restore import degrade, files, pipeline, tiling, uncertainty
-from restore.files.folder import find, is_picture_name
+from restore.files.folder import find
 from restore.jobs import order
 from restore.jobs.request import Request
 from restore.noise import Noise
@@ -128,7 +128,6 @@ def test_the_command_writes_them_beside_the_result(tmp_path: Path, capsys: pytes
     assert record["output"]["uncertainty"] == path.name
     assert record["reports"][0]["evidence"]
     assert [found.path.name for found in find([tmp_path / "out"])] == ["a.png"]
-    assert not is_picture_name(path.name)
     again = [*words[:2], "-o", str(tmp_path / "again"), "--recipe", f"{tmp_path}/out/a.png.restore.json"]
     for flag, made in (([], True), (["--no-uncertainty", "--overwrite"], False)):
         with pytest.raises(SystemExit) as ended:
