@@ -38,9 +38,10 @@ def test_grey_pictures_lose_their_noise(method: str, sigma: int, least: float) -
 
 def test_scoredvi_asks_the_network_for_grey() -> None:
     part = CLEAN[64:128, 64:128]
-    noisy = part + np.float32(25 / 255) * np.random.default_rng(0).standard_normal(part.shape, np.float32)
+    noisy = part + np.float32(15 / 255) * np.random.default_rng(0).standard_normal(part.shape, np.float32)
     clean = restored(noisy, "scoredvi", steps=150)
-    assert np.mean((clean - part) ** 2) < 0.35 * np.mean((noisy - part) ** 2)
+    gained = 10 * np.log10(np.mean((noisy - part) ** 2) / np.mean((clean - part) ** 2))
+    assert gained > 4.5, "with the network for colour it is 3.4"
 
 
 @pytest.mark.parametrize("method", ["denoise", "blind"])
