@@ -1,0 +1,31 @@
+"""The raw network without channels that do nothing."""
+
+import numpy as np
+import torch
+
+from restore.nets.anscombe import compressed
+from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.train.pnnp import Config, batches, leaner
+
+
+def test_channels_that_do_nothing_go_and_the_answer_stays() -> None:
+    rng = np.random.default_rng(0)
+    told = (np.full((1, 1, 1), 0.01, np.float32), np.full((1, 1, 1), 0.02, np.float32))
+
+    def draw() -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        clean = rng.random((4, Config.patch, Config.patch), np.float32) * 0.5
+        return clean + rng.normal(0, 0.05, clean.shape).astype(np.float32), clean, told
+
+    torch.manual_seed(0)
+    net = UnshuffleUNet(4, 5, (16, 32, 48), (1, 1, 1, 1, 1)).eval()
+    with torch.no_grad():
+        torch.nn.init.normal_(net.tail.weight, std=0.02)
+        for _, block in net.blocks():
+            torch.nn.init.normal_(block.conv2.weight, std=0.02)
+        net.middle[0].conv2.weight[:, 16:] = 0
+    less = UnshuffleUNet.from_state(leaner(net.state_dict(), batches(draw, 2), 1e-6)).eval()
+    assert less.middle[0].conv1.out_channels == 16
+    assert less.dec1[0].conv1.out_channels == 16
+    noisy, _ = next(batches(draw, 1))
+    with torch.no_grad():
+        torch.testing.assert_close(less(*compressed(noisy)), net(*compressed(noisy)), atol=1e-5, rtol=1e-4)
