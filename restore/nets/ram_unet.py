@@ -81,6 +81,8 @@ class RamUNet(nn.Module):
         Channels of the recogniser's first layer.
     has_features
         Whether the content encoder and the injections are there (stage 3), or the plain restorer (stage 1).
+    content
+        Widths of the content encoder, where they are not the restorer's: a small restorer may look through a large one.
 
     References
     ----------
@@ -96,6 +98,7 @@ class RamUNet(nn.Module):
         *,
         has_features: bool = True,
         recogniser: int = 24,
+        content: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__()
         self.net = UnshuffleUNet(3, CODE, widths, blocks)
@@ -105,12 +108,13 @@ class RamUNet(nn.Module):
         self.recogniser = Recogniser(recogniser)
         self.has_features = has_features
         if has_features:
-            self.content = UnshuffleUNet(3, 1, widths, blocks)
+            seen = content or widths
+            self.content = UnshuffleUNet(3, 1, seen, blocks)
             for unused in ("up2", "dec2", "up1", "dec1", "tail"):
                 delattr(self.content, unused)
             self.content.requires_grad_(False)
-            self.inject8 = nn.Conv2d(2 * widths[2], widths[2], 1, bias=False)
-            self.inject4 = nn.Conv2d(2 * widths[1], widths[1], 1, bias=False)
+            self.inject8 = nn.Conv2d(seen[2] + widths[2], widths[2], 1, bias=False)
+            self.inject4 = nn.Conv2d(seen[1] + widths[1], widths[1], 1, bias=False)
             nn.init.zeros_(self.inject8.weight)  # it starts as the plain restorer
             nn.init.zeros_(self.inject4.weight)
 
@@ -124,13 +128,16 @@ class RamUNet(nn.Module):
             The state dict is of another architecture.
         """
         try:
-            widths = tuple(state[f"net.{key}.weight"].shape[0] for key in ("head", "down1", "down2"))
+            has_features = "inject8.weight" in state
+            widths, content = (
+                tuple(state[f"{part}.{key}.weight"].shape[0] for key in ("head", "down1", "down2"))
+                for part in ("net", "content" if has_features else "net")
+            )
             stages = ("enc1", "enc2", "middle", "dec2", "dec1")
             blocks = tuple(sum(key.startswith(f"net.{stage}.") for key in state) // 2 for stage in stages)
             width = state["recogniser.features.0.weight"].shape[0]
-            has_features = "inject8.weight" in state
             with torch.device("meta"):  # shapes are compared before anything of their size is allocated
-                net = cls(widths, blocks, has_features=has_features, recogniser=width)  # type: ignore[arg-type]
+                net = cls(widths, blocks, has_features=has_features, recogniser=width, content=content)  # type: ignore[arg-type]
             net.load_state_dict({name: value.clone() for name, value in state.items()}, assign=True)
             if has_features:
                 net.content.requires_grad_(False)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from restore import weights
+from restore.errors import WeightsError
 from restore.nets.adasam import AdaSAM, draw
 from restore.nets.ram_unet import CODE, RamUNet
 from restore.train import options
@@ -162,6 +164,21 @@ def with_content(stage1: RamUNet, args: argparse.Namespace, config: Config) -> R
     return model
 
 
+def with_given(stage1: RamUNet, key: str, config: Config) -> RamUNet:
+    """Return a network with the weights of stage 1 that looks through the content encoder of other weights, frozen.
+
+    So the paper does it: its encoder, DINOv2, is not learnt for the task either.
+    """
+    other = RamUNet.from_state({name: value.float() for name, value in weights.load(key)[0].items()})
+    if not other.has_features:
+        raise WeightsError(f"{key} has no content encoder; give weights of `restore train rampp` with one")
+    widths = tuple(layer.out_channels for layer in (other.content.head, other.content.down1, other.content.down2))
+    model = RamUNet(config.widths, content=widths)  # type: ignore[arg-type]
+    model.net.load_state_dict(stage1.net.state_dict())
+    model.content.load_state_dict(other.content.state_dict())
+    return model
+
+
 def with_recogniser(net: RamUNet, args: argparse.Namespace, config: Config) -> None:
     """Teach the recogniser, and freeze it: what the restorer is told shall not change while it learns."""
     checkpoint = args.run / f"{args.name} recogniser.pt"
@@ -210,7 +227,10 @@ def finetune(args: argparse.Namespace, config: Config, command: str) -> None:
         net = RamUNet.from_state(options.started(args) or {})
     else:
         stage1 = started(config, args) if args.scratch else _stage1(args, config).restorer
-        net = stage1 if args.no_features else with_content(stage1, args, config)
+        if args.content:
+            net = with_given(stage1, args.content, config)
+        else:
+            net = stage1 if args.no_features else with_content(stage1, args, config)
     net.amounts.fill_(1)
     with_recogniser(net, args, config)
     if args.ratio < 1:
@@ -233,6 +253,7 @@ def main(argv: list[str] | None = None) -> None:
     made.add_argument("--stage", choices=("pretrain", "mac", "finetune"), required=True)
     made.add_argument("--content-minutes", type=float, default=5, help="how long the content encoder learns")
     made.add_argument("--content-steps", type=int, help="the same in steps")
+    made.add_argument("--content", metavar="KEY", help="weights whose content encoder is taken, and none learnt")
     made.add_argument("--recogniser-minutes", type=float, default=4, help="how long the recogniser learns")
     made.add_argument("--recogniser-steps", type=int, help="the same in steps")
     made.add_argument("--patch", type=int, help="side of a patch (96; 128 in fine-tuning)")

@@ -49,6 +49,9 @@ def recipes(scale: int) -> dict[str, list[str]]:
         "masked, MAC 30 %": ["--no-features", "--ratio", "0.3", *tuned],
         "masked, features": rest,
         "masked, MAC 30 %, features": ["--ratio", "0.3", *rest],
+        "masked, features given": ["--content", "rampp", *tuned],
+        "masked, MAC 30 %, features given": ["--content", "rampp", "--ratio", "0.3", *tuned],
+        "scratch, features given": ["--content", "rampp", "--scratch", "--steps", str((PRETRAINED + TUNED) * scale)],
     }
 
 

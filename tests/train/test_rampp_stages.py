@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from restore.errors import WeightsError
 from restore.nets.ram_unet import CODE, KINDS, RamUNet
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.train import ram_data, rampp
@@ -120,6 +121,24 @@ def test_it_can_begin_as_a_denoiser(tmp_path: Path) -> None:
     change = denoiser(x, told)
     assert (x - net(x) - change).abs().max() < 0.01 * change.abs().max()  # the file holds 16 bits
     assert change.abs().max() > 0.01
+
+
+def test_a_small_restorer_looks_through_the_encoder_of_other_weights(photos: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    large = RamUNet((16, 16, 24))
+    save(tmp_path / "large.safetensors", large.state_dict())
+    save(tmp_path / "blank.safetensors", RamUNet(SMALL, has_features=False).state_dict())
+    common = [str(photos), "--run", str(tmp_path), "--widths", "8", "8", "8", "--patch", "64", "--stage", "finetune"]
+    few = ["--scratch", "--recogniser-steps", "1", "--steps", "3"]
+    rampp.main([*common, *few, "--content", str(tmp_path / "large.safetensors")])
+    tuned = RamUNet.from_state(torch.load(tmp_path / "finetune tuned.pt", weights_only=True))
+    assert tuned.net.head.out_channels == 8
+    for name, value in large.content.state_dict().items():
+        assert torch.equal(tuned.content.state_dict()[name], value.half().float()), name
+    assert tuned.inject8.weight.shape == (8, 24 + 8, 1, 1)
+    assert tuned.inject8.weight.abs().max() > 0
+    with pytest.raises(WeightsError, match="no content encoder"):
+        rampp.main([*common, *few, "--content", str(tmp_path / "blank.safetensors"), "--name", "other"])
 
 
 def test_the_mask_network_learns_to_hide_where_errors_are_large() -> None:
