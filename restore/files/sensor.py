@@ -17,14 +17,15 @@ from restore.colour import linear_to_srgb
 from restore.errors import FileError, ReadError, TooLargeError, UnsupportedError
 from restore.files import ifd, isolated, parcel
 from restore.files.container import Limits, kind_of, opened
-from restore.files.levels import SensorRecord, camera_to_srgb, gains_of, pattern, scaled, white_level
+from restore.files.levels import OF_LEVELS, SensorRecord, camera_to_srgb, gains_of, pattern, scaled, white_level
 from restore.files.metadata import described, exif_body, exif_tree, meta_from
 from restore.picture import Image, Meta, Picture, RawImage
 
-_ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}
-"""LibRaw's flip to EXIF orientation."""
+_ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)
+"""EXIF orientations by LibRaw's flip: 1 mirrors columns, 2 rows, 4 swaps both before."""
 
-_CFA = 32803
+_CFA, _FLOAT = 32803, 3
+_ROUNDED = {"dropped": ("floating-point sensor data: rounded to whole numbers of 14 bits",)}
 
 
 def read_raw(path: Path, limits: Limits = Limits()) -> Picture:  # noqa: B008 - frozen
@@ -85,6 +86,7 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
     """Turn what LibRaw unpacked into a picture."""
     ifds = [*ifd.directories(view)]
     first = ifds[0] if ifds else {}
+    is_dng = ifd.DNG_VERSION in first
     mosaics = [tags for tags in ifds if ifd.numbers(tags, ifd.PHOTOMETRIC) == (_CFA,)]
     raw_tags = max(mosaics, key=lambda tags: ifd.numbers(tags, ifd.WIDTH), default={})
     meta = _meta(raw, path, shot(view) or ({} if first else _shot_of_thumbnail(raw)), first)
@@ -92,10 +94,12 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
         return _developed(raw, path, meta)
     if raw.raw_image is None:
         raise UnsupportedError(path, "floating-point sensor data; convert it to a 16-bit DNG")
+    white = white_level(raw, is_dng=is_dng)
     if raw.num_colors == 1 or raw.raw_pattern is None:
-        return _grey(raw, path, meta)
+        return _grey(raw, path, meta, white)
+    if ifd.numbers(raw_tags, ifd.SAMPLE_FORMAT) == (_FLOAT,):
+        raw_tags, meta = _without_float_levels(path, raw_tags), replace(meta, extra=_ROUNDED)
     cfa, black = pattern(raw, path, raw_tags)
-    white = white_level(raw)
     if white <= max(map(max, black)):
         raise ReadError(path, f"white level {white} is not above black level {black}; the file is damaged")
     record = SensorRecord(
@@ -108,8 +112,8 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
         white=white,
         white_balance=gains_of(raw.camera_whitebalance, raw.daylight_whitebalance),
         daylight=gains_of(raw.daylight_whitebalance),
-        tags=first if ifd.DNG_VERSION in first else {},
-        raw_tags=raw_tags if ifd.DNG_VERSION in first else {},
+        tags=first if is_dng else {},
+        raw_tags=raw_tags if is_dng else {},
     )
     record.values.flags.writeable = False
     # A worker sends the sensor's values alone; whoever asked scales them.
@@ -121,8 +125,21 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
         white=white,
         white_balance=record.white_balance,
         camera_to_srgb=camera_to_srgb(raw, raw_tags),
-        meta=replace(meta, extra={"sensor": record, **_noise_profile(raw_tags, first)}),
+        meta=replace(meta, extra={**meta.extra, "sensor": record, **_noise_profile(raw_tags, first)}),
     )
+
+
+def _without_float_levels(path: Path, raw_tags: ifd.Entries) -> ifd.Entries:
+    """Return the tags without levels: LibRaw makes whole numbers of floats, with levels on a scale of its own.
+
+    Raises
+    ------
+    UnsupportedError
+        It would round a black level.
+    """
+    if any(level % 1 for level in ifd.numbers(raw_tags, ifd.BLACK)):
+        raise UnsupportedError(path, "floating-point sensor data above a fractional black level; convert it to 16 bits")
+    return {code: raw_tags[code] for code in raw_tags.keys() - OF_LEVELS}
 
 
 def _noise_profile(*directories: ifd.Entries) -> dict[str, tuple[tuple[float, float], ...]]:
@@ -152,13 +169,13 @@ def _developed(raw: Any, path: Path, meta: Meta) -> Image:
     return Image(pixels.astype(np.float32) / np.float32(65535), meta=meta)
 
 
-def _grey(raw: Any, path: Path, meta: Meta) -> Image:
+def _grey(raw: Any, path: Path, meta: Meta, white: float) -> Image:
     """Picture of a monochrome sensor, encoded as sRGB."""
     if raw.num_colors != 1:
         raise UnsupportedError(path, f"a sensor with {raw.num_colors} colours but no known pattern; use linear DNG")
     black = float(raw.black_level_per_channel[0])
     values = raw.raw_image_visible.reshape(raw.raw_image_visible.shape[:2])
-    return Image(linear_to_srgb(scaled(values, ((black,),), white_level(raw)))[..., None], meta=meta)
+    return Image(linear_to_srgb(scaled(values, ((black,),), white))[..., None], meta=meta)
 
 
 def shot(view: ifd.Buffer) -> ifd.Tree:
@@ -197,5 +214,5 @@ def _meta(raw: Any, path: Path, tags: ifd.Tree, first: ifd.Entries) -> Meta:
         meta,
         iso=float(other.iso_speed) or None,
         exposure_s=meta.exposure_s if ifd.EXPOSURE in photo else float(other.shutter_speed) or None,
-        orientation=_ORIENTATIONS.get(raw.sizes.flip, 1),
+        orientation=_ORIENTATIONS[raw.sizes.flip % 8],
     )

@@ -1,0 +1,124 @@
+"""Raw files made tag by tag: what a DNG says of its levels and place is what counts."""
+
+import numpy as np
+import pytest
+
+from restore.errors import UnsupportedError
+from restore.files import ifd
+from restore.files.dng import write_dng
+from restore.files.ifd import make, rational
+from restore.files.sensor import read_raw
+
+NEUTRAL, MATRIX = rational(0.5, 1, 0.75), rational(0.8, -0.2, -0.1, -0.5, 1.2, 0.3, -0.1, 0.2, 0.7, signed=True)
+TAGS = {
+    33421: make(ifd.SHORT, 2, 2),
+    33422: make(ifd.BYTE, 0, 1, 1, 2),
+    ifd.MAKE: ifd.ascii_text("Maker"),
+    ifd.MODEL: ifd.ascii_text("Model"),
+    ifd.DNG_VERSION: make(ifd.BYTE, 1, 4, 0, 0),
+    50708: ifd.ascii_text("Maker Model"),
+    ifd.BLACK: make(ifd.SHORT, 600),
+    50717: make(ifd.LONG, 15000),
+    50721: MATRIX,
+    50728: NEUTRAL,
+    50778: make(ifd.SHORT, 21),
+}
+
+
+def dng(path, tags=None, values=None):
+    """A DNG of one directory, with ``tags`` beside or in place of `TAGS`."""
+    if values is None:
+        values = np.random.default_rng(5).integers(500, 15100, (40, 60)).astype(np.uint16)
+    layout = {
+        ifd.SUBFILE: make(ifd.LONG, 0),
+        ifd.WIDTH: make(ifd.LONG, values.shape[1]),
+        ifd.HEIGHT: make(ifd.LONG, values.shape[0]),
+        ifd.BITS: make(ifd.SHORT, 8 * values.itemsize),
+        ifd.CODEC: make(ifd.SHORT, 1),
+        ifd.PHOTOMETRIC: make(ifd.SHORT, 32803),
+        ifd.PLACES: make(ifd.LONG, 0),
+        ifd.SAMPLES: make(ifd.SHORT, 1),
+        ifd.ROWS: make(ifd.LONG, values.shape[0]),
+        ifd.LENGTHS: make(ifd.LONG, values.nbytes),
+        ifd.PLANAR: make(ifd.SHORT, 1),
+        ifd.SAMPLE_FORMAT: make(ifd.SHORT, 3 if values.dtype.kind == "f" else 1),
+    }
+    tree = layout | TAGS | (tags or {})
+    tree[ifd.PLACES] = make(ifd.LONG, len(ifd.block(tree)))
+    path.write_bytes(ifd.block(tree) + values.tobytes())
+    return path
+
+
+def rewritten(raw, folder):
+    write_dng(folder / "again.dng", raw)
+    return read_raw(folder / "again.dng")
+
+
+@pytest.mark.parametrize("tags", [{ifd.MAKE: ifd.ascii_text("NIKON")}, {50734: rational(0.8)}])
+def test_white_is_what_the_dng_says(tags, tmp_path):
+    assert read_raw(dng(tmp_path / "a.dng", tags)).white == 15000
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_read(orientation, tmp_path):
+    raw = read_raw(dng(tmp_path / "a.dng", {ifd.ORIENTATION: make(ifd.SHORT, orientation)}))
+    assert raw.meta.orientation == orientation
+    assert rewritten(raw, tmp_path).meta.orientation == orientation
+
+
+def test_black_is_a_fraction_where_the_dng_says_so(tmp_path):
+    levels = {ifd.BLACK_REPEAT: make(ifd.SHORT, 2, 2), ifd.BLACK: rational(600.75, 601.5, 602.25, 600.5)}
+    raw = read_raw(dng(tmp_path / "a.dng", levels))
+    assert raw.black == ((600.75, 601.5), (602.25, 600.5))
+    again = rewritten(raw, tmp_path)
+    np.testing.assert_array_equal(again.mosaic, raw.mosaic)
+
+
+def test_each_site_gets_the_mean_of_a_larger_table_of_black(tmp_path):
+    table = np.arange(600, 616).reshape(4, 4)
+    levels = {ifd.BLACK_REPEAT: make(ifd.SHORT, 4, 4), ifd.BLACK: make(ifd.SHORT, *table.ravel())}
+    raw = read_raw(dng(tmp_path / "a.dng", levels))
+    expected = [[table[row::2, column::2].mean() for column in (0, 1)] for row in (0, 1)]
+    np.testing.assert_array_equal(raw.black, expected)
+    np.testing.assert_array_equal(rewritten(raw, tmp_path).mosaic, raw.mosaic)
+
+
+@pytest.mark.parametrize("repeat", [(1, 1, 1), (4,), (0, 0), (3, 1)])
+def test_a_damaged_table_of_black_is_passed_over(repeat, tmp_path):
+    levels = {ifd.BLACK_REPEAT: make(ifd.SHORT, *repeat)}
+    assert read_raw(dng(tmp_path / "a.dng", levels)).size == (40, 60)
+
+
+def test_floats_become_a_dng_with_levels_of_its_own(tmp_path):
+    values = np.random.default_rng(6).random((40, 60), np.float32)
+    values[0, 0] = 1
+    levels = {ifd.BLACK: make(ifd.SHORT, 0), 50717: make(ifd.LONG, 1)}
+    raw = read_raw(dng(tmp_path / "a.dng", levels, values))
+    np.testing.assert_allclose(raw.mosaic, values, atol=1e-4)
+    assert "rounded" in raw.meta.extra["dropped"][0]
+    np.testing.assert_array_equal(rewritten(raw, tmp_path).mosaic, raw.mosaic)
+
+
+def test_floats_above_a_fractional_black_are_refused(tmp_path):
+    values = np.full((40, 60), 0.5, np.float32)
+    path = dng(tmp_path / "a.dng", {ifd.BLACK: rational(0.04), 50717: make(ifd.LONG, 1)}, values)
+    with pytest.raises(UnsupportedError, match="fractional black level"):
+        read_raw(path)
+
+
+def test_a_dng_keeps_what_its_profile_needs_and_no_pointers(tmp_path):
+    kept = {51107: make(ifd.LONG, 1), 51108: make(ifd.LONG, 1), 51109: rational(-0.35, signed=True)}
+    kept |= {51105: ifd.ascii_text("camera A"), 51110: make(ifd.LONG, 1), 51043: make(ifd.BYTE, *range(8))}
+    raw = read_raw(dng(tmp_path / "a.dng", {**kept, 50933: make(ifd.LONG, 1234)}))
+    write_dng(tmp_path / "b.dng", raw)
+    first = next(ifd.directories((tmp_path / "b.dng").read_bytes()))
+    assert {code: first.get(code) for code in kept} == kept
+    assert 50933 not in first
+
+
+def test_black_is_not_measured_anew_where_libraw_moves_the_visible_area(tmp_path):
+    area = {ifd.ACTIVE_AREA: make(ifd.LONG, 5, 7, 39, 59), 50830: make(ifd.LONG, 0, 0, 40, 7)}
+    raw = read_raw(dng(tmp_path / "a.dng", area))
+    again = rewritten(raw, tmp_path)
+    assert again.black == raw.black
+    np.testing.assert_array_equal(again.mosaic, raw.mosaic)
