@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ FINEST = 5e7
 """Pixels per inch, of half a nanometre: finer resolutions are faults of a file."""
 
 _INCHES = {2: 1.0, 3: 2.54}
+_COLOUR_SPACE, _PIXELS_ACROSS, _PIXELS_DOWN, _SRGB = 40961, 40962, 40963, 1
+_RAW_SETTINGS = b"http://ns.adobe.com/camera-raw-settings/1.0/"
 _DESCRIPTION = {270, ifd.MAKE, ifd.MODEL, ifd.ORIENTATION, ifd.SOFTWARE, 306, 315, 33432}
 """Also description, date, artist and copyright."""
 _TIFF_EP = {ifd.EXPOSURE, 33437, 34850, ifd.ISO, 36867, 36868, *range(37377, 37397)}
@@ -111,6 +114,23 @@ def described(tags: ifd.Tree) -> ifd.Tree:
     photo = {tag: item for tag, item in tags.items() if tag in _TIFF_EP} | ifd.branch(tags, ifd.EXIF)
     photo = {tag: item for tag, item in photo.items() if tag not in (ifd.MAKER_NOTE, ifd.INTEROP)}
     return found | ({ifd.EXIF: photo} if photo else {})
+
+
+def as_developed(meta: Meta, size: tuple[int, int]) -> Meta:
+    """Return the record of a raw's sRGB picture of ``size`` (height, width), without what was true of the raw alone.
+
+    EXIF says the size and sRGB where it said another size or colour space, which was to be the camera's JPEG's; and no
+    raw converter takes the raw's settings in XMP for those of the picture, as their namespace gets another name.
+    """
+    tags, how = exif_tree(meta.exif)
+    photo = ifd.branch(tags, ifd.EXIF)
+    height, width = size
+    true = {_COLOUR_SPACE: ifd.make(ifd.SHORT, _SRGB)}
+    true |= {_PIXELS_ACROSS: ifd.make(ifd.LONG, width), _PIXELS_DOWN: ifd.make(ifd.LONG, height)}
+    photo |= {tag: true[tag] for tag in true.keys() & photo.keys()}
+    exif = ifd.block(tags | {ifd.EXIF: photo}, how.order) if photo else meta.exif
+    xmp = meta.xmp and meta.xmp.replace(_RAW_SETTINGS, _RAW_SETTINGS + b"of-raw/")
+    return replace(meta, exif=exif, xmp=xmp)
 
 
 def exif_with_orientation(exif: bytes | None, turn: int) -> bytes | None:

@@ -24,8 +24,8 @@ from restore.picture import Image, Meta, Picture, RawImage
 _ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)
 """EXIF orientations by LibRaw's flip: 1 mirrors columns, 2 rows, 4 swaps both before."""
 
-_CFA, _FLOAT = 32803, 3
-_ROUNDED = {"dropped": ("floating-point sensor data: rounded to whole numbers of 14 bits",)}
+_CFA, _FLOAT, _PRIVATE = 32803, 3, 50740
+_ROUNDED = "floating-point sensor data: rounded to whole numbers of 14 bits"
 
 
 def read_raw(path: Path, limits: Limits = Limits()) -> Picture:  # noqa: B008 - frozen
@@ -98,7 +98,8 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
     if raw.num_colors == 1 or raw.raw_pattern is None:
         return _grey(raw, path, meta, white)
     if ifd.numbers(raw_tags, ifd.SAMPLE_FORMAT) == (_FLOAT,):
-        raw_tags, meta = _without_float_levels(path, raw_tags), replace(meta, extra=_ROUNDED)
+        raw_tags = _without_float_levels(path, raw_tags)
+        meta = replace(meta, extra={"dropped": (*meta.extra.get("dropped", ()), _ROUNDED)})
     cfa, black = pattern(raw, path, raw_tags)
     if white <= max(map(max, black)):
         raise ReadError(path, f"white level {white} is not above black level {black}; the file is damaged")
@@ -179,12 +180,13 @@ def _grey(raw: Any, path: Path, meta: Meta, white: float) -> Image:
 
 
 def shot(view: ifd.Buffer) -> ifd.Tree:
-    """Return the description, EXIF and GPS tags of a TIFF-like file or a Canon CR3; none of any other."""
+    """Return the first directory of a TIFF-like file, or what a Canon CR3 has of it; nothing of any other."""
     if view[4:12] != b"ftypcrx ":
-        return described(exif_tree(view)[0])
+        return exif_tree(view)[0]
     head = bytes(view[: 1 << 16])  # three boxes near its beginning, each a TIFF block of one directory
     about, photo, gps = (exif_tree(head.partition(name)[2])[0] for name in (b"CMT1", b"CMT2", b"CMT4"))
-    return described(about | ({ifd.EXIF: photo} if photo else {}) | ({ifd.GPS: gps} if gps else {}))
+    photo |= {ifd.MAKER_NOTE: ifd.ascii_text("")} if b"CMT3" in head else {}
+    return about | ({ifd.EXIF: photo} if photo else {}) | ({ifd.GPS: gps} if gps else {})
 
 
 def _shot_of_thumbnail(raw: Any) -> ifd.Tree:
@@ -194,11 +196,13 @@ def _shot_of_thumbnail(raw: Any) -> ifd.Tree:
         block = Pillow.open(io.BytesIO(jpeg)).info.get("exif", b"") if isinstance(jpeg, bytes) else b""
     except (rawpy.LibRawError, UnidentifiedImageError):
         block = b""
-    return described(exif_tree(exif_body(block))[0])
+    return exif_tree(exif_body(block))[0]
 
 
-def _meta(raw: Any, path: Path, tags: ifd.Tree, first: ifd.Entries) -> Meta:
+def _meta(raw: Any, path: Path, whole: ifd.Tree, first: ifd.Entries) -> Meta:
     """Collect what the file says about the shot; LibRaw's reading where it has one."""
+    has_notes = ifd.MAKER_NOTE in ifd.branch(whole, ifd.EXIF) or _PRIVATE in whole
+    tags = described(whole)
     other, lens, photo = raw.other, raw.lens.model, ifd.branch(tags, ifd.EXIF)
     if lens and ifd.LENS not in photo:
         photo[ifd.LENS] = ifd.ascii_text(lens)
@@ -209,6 +213,7 @@ def _meta(raw: Any, path: Path, tags: ifd.Tree, first: ifd.Entries) -> Meta:
         ifd.block(tags) if tags else None,
         bits=max(8, int(raw.white_level).bit_length()),
         xmp=first[ifd.XMP].data if ifd.XMP in first else None,
+        extra={"dropped": ("the camera's own notes (MakerNote)",)} if has_notes else {},
     )
     return replace(
         meta,

@@ -78,7 +78,8 @@ def develop(
 
     with pages_kept():
         together(*(partial(strip, top) for top in range(0, height, STRIP)))
-    return Image(pixels, meta=replace(raw.meta, extra={}))
+    kept = {"dropped": raw.meta.extra["dropped"]} if "dropped" in raw.meta.extra else {}
+    return Image(pixels, meta=replace(raw.meta, extra=kept))
 
 
 def standard_tone(linear: Floats) -> Floats:

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from restore.errors import UnsupportedError
-from restore.files import ifd
+from restore.files import ifd, not_kept, read, write
 from restore.files.dng import write_dng
 from restore.files.ifd import make, rational
+from restore.files.metadata import exif_tree
 from restore.files.sensor import read_raw
+from restore.raw.develop import develop
 
 NEUTRAL, MATRIX = rational(0.5, 1, 0.75), rational(0.8, -0.2, -0.1, -0.5, 1.2, 0.3, -0.1, 0.2, 0.7, signed=True)
 TAGS = {
@@ -122,3 +124,22 @@ def test_black_is_not_measured_anew_where_libraw_moves_the_visible_area(tmp_path
     again = rewritten(raw, tmp_path)
     assert again.black == raw.black
     np.testing.assert_array_equal(again.mosaic, raw.mosaic)
+
+
+def test_a_developed_raw_does_not_say_what_was_true_of_the_raw_alone(tmp_path):
+    settings = b'<r xmlns:crs="http://ns.adobe.com/camera-raw-settings/1.0/" crs:Exposure2012="+2.00" xmp:Rating="4"/>'
+    photo = {40961: make(ifd.SHORT, 65535), 40962: make(ifd.LONG, 9000), 40963: make(ifd.LONG, 6000)}
+    photo |= {ifd.ISO: make(ifd.SHORT, 400), ifd.MAKER_NOTE: ifd.Entry(ifd.UNDEFINED, b"Maker\0" * 9)}
+    source = dng(tmp_path / "a.dng", {ifd.EXIF: photo, ifd.XMP: ifd.Entry(ifd.BYTE, settings)})
+    raw = read_raw(source)
+    picture = develop(raw)
+    assert "MakerNote" in not_kept(tmp_path / "a.png", picture)[0]
+    for name in ("a.png", "a.jpg", "a.tif"):
+        meta = read(write(tmp_path / name, picture)).meta
+        shot = ifd.branch(exif_tree(meta.exif)[0], ifd.EXIF)
+        assert [ifd.numbers(shot, tag) for tag in (40961, 40962, 40963, ifd.ISO)] == [(1,), (60,), (40,), (400,)]
+        assert b'camera-raw-settings/1.0/"' not in meta.xmp
+        assert b'xmp:Rating="4"' in meta.xmp
+    again = rewritten(raw, tmp_path).meta
+    assert again.xmp == settings
+    assert ifd.numbers(ifd.branch(exif_tree(again.exif)[0], ifd.EXIF), 40961) == (65535,)
