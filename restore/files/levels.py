@@ -108,7 +108,8 @@ def pattern(raw: Any, path: Path, raw_tags: ifd.Entries) -> tuple[Cfa, Black]:
     cfa = tuple(tuple((0, 1, 2, 1)[colour] for colour in row) for row in places)
     if raw.color_desc != b"RGBG" or not _is_known(cfa):
         colours = raw.color_desc.decode("ascii", "replace")
-        raise UnsupportedError(path, f"a {colours} sensor with pattern {cfa}; convert it to linear DNG")
+        problem = f"a sensor of colours {colours} in a pattern that is neither Bayer nor X-Trans"
+        raise UnsupportedError(path, f"{problem}; convert it to linear DNG")
     black = tuple(tuple(float(levels[colour]) for colour in row) for row in places)
     return cfa, _black_of_dng(raw_tags, black, top, left)
 

@@ -16,6 +16,8 @@ FINEST = 5e7
 
 _INCHES = {2: 1.0, 3: 2.54}
 _COLOUR_SPACE, _PIXELS_ACROSS, _PIXELS_DOWN, _SRGB = 40961, 40962, 40963, 1
+_WIDE_ISO, _FULL = (34866, 34867, 34865), 65535
+"""Recommended exposure index, ISO speed and standard output sensitivity."""
 _RAW_SETTINGS = b"http://ns.adobe.com/camera-raw-settings/1.0/"
 _DESCRIPTION = {270, ifd.MAKE, ifd.MODEL, ifd.ORIENTATION, ifd.SOFTWARE, 306, 315, 33432}
 """Also description, date, artist and copyright."""
@@ -63,7 +65,7 @@ def meta_from(
         format=container,
         bits=bits,
         is_float=is_float,
-        iso=_number(shot, ifd.ISO),
+        iso=_iso(shot),
         exposure_s=_number(shot, ifd.EXPOSURE),
         camera=_camera(tags),
         orientation=orientation(tags),
@@ -193,6 +195,13 @@ def _number(tags: ifd.Tree, tag: int) -> float | None:
     """Return a tag's first value if it is a positive finite number."""
     value = (*ifd.numbers(tags, tag), 0.0)[0]
     return float(value) if math.isfinite(value) and value > 0 else None
+
+
+def _iso(shot: ifd.Tree) -> float | None:
+    """Return the ISO speed: from the wider fields where the usual one, of two bytes, is at its end."""
+    iso = _number(shot, ifd.ISO)
+    wide = (_number(shot, tag) for tag in _WIDE_ISO)
+    return iso if iso != _FULL else next(filter(None, wide), iso)
 
 
 def _camera(tags: ifd.Tree) -> str | None:

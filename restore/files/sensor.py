@@ -53,7 +53,8 @@ def read_raw(path: Path, limits: Limits = Limits()) -> Picture:  # noqa: B008 - 
     except UnicodeEncodeError as error:
         raise ReadError(path, "its name is not valid text, which LibRaw needs; rename it") from error
     except rawpy.LibRawFileUnsupportedError as error:
-        raise UnsupportedError(path, "LibRaw does not know this format or camera; convert it to DNG") from error
+        problem = "LibRaw does not know this format, compression or camera; convert it to an uncompressed DNG"
+        raise UnsupportedError(path, problem) from error
     except (rawpy.LibRawTooBigError, rawpy.LibRawUnsufficientMemoryError, MemoryError) as error:
         raise TooLargeError(path, "LibRaw says that it is too large to decode") from error
     except (rawpy.LibRawNotImplementedError, rawpy.NotSupportedError, NotImplementedError) as error:
@@ -95,14 +96,16 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
     if raw.raw_image is None:
         raise UnsupportedError(path, "floating-point sensor data; convert it to a 16-bit DNG")
     white = white_level(raw, is_dng=is_dng)
+    if white <= (dark := max(raw.black_level_per_channel)):
+        raise ReadError(path, f"white level {white:g} is not above black level {dark:g}; the file is damaged")
     if raw.num_colors == 1 or raw.raw_pattern is None:
         return _grey(raw, path, meta, white)
     if ifd.numbers(raw_tags, ifd.SAMPLE_FORMAT) == (_FLOAT,):
         raw_tags = _without_float_levels(path, raw_tags)
         meta = replace(meta, extra={"dropped": (*meta.extra.get("dropped", ()), _ROUNDED)})
     cfa, black = pattern(raw, path, raw_tags)
-    if white <= max(map(max, black)):
-        raise ReadError(path, f"white level {white} is not above black level {black}; the file is damaged")
+    if white <= (dark := max(map(max, black))):
+        raise ReadError(path, f"white level {white:g} is not above black level {dark:g}; the file is damaged")
     record = SensorRecord(
         values=parcel.kept(raw.raw_image),
         top=raw.sizes.top_margin,
@@ -217,7 +220,7 @@ def _meta(raw: Any, path: Path, whole: ifd.Tree, first: ifd.Entries) -> Meta:
     )
     return replace(
         meta,
-        iso=float(other.iso_speed) or None,
+        iso=meta.iso if meta.iso and meta.iso != 65535 else float(other.iso_speed) or meta.iso,
         exposure_s=meta.exposure_s if ifd.EXPOSURE in photo else float(other.shutter_speed) or None,
         orientation=_ORIENTATIONS[raw.sizes.flip % 8],
     )

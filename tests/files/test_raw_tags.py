@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from restore.errors import UnsupportedError
+from restore.errors import ReadError, UnsupportedError
 from restore.files import ifd, not_kept, read, write
 from restore.files.dng import write_dng
 from restore.files.ifd import make, rational
@@ -143,3 +143,26 @@ def test_a_developed_raw_does_not_say_what_was_true_of_the_raw_alone(tmp_path):
     again = rewritten(raw, tmp_path).meta
     assert again.xmp == settings
     assert ifd.numbers(ifd.branch(exif_tree(again.exif)[0], ifd.EXIF), 40961) == (65535,)
+
+
+@pytest.mark.parametrize(
+    ("photo", "iso"),
+    [
+        ({ifd.ISO: make(ifd.SHORT, 65535), 34866: make(ifd.LONG, 102400)}, 102400),
+        ({ifd.ISO: make(ifd.LONG, 102400)}, 102400),
+        ({ifd.ISO: make(ifd.SHORT, 65535)}, 65535),
+        ({ifd.ISO: make(ifd.SHORT, 400), 34866: make(ifd.LONG, 800)}, 400),
+    ],
+)
+def test_iso_speeds_of_more_than_two_bytes(photo, iso, tmp_path):
+    raw = read_raw(dng(tmp_path / "a.dng", {ifd.EXIF: photo}))
+    assert raw.meta.iso == iso
+    assert read(write(tmp_path / "a.jpg", develop(raw))).meta.iso == iso
+
+
+@pytest.mark.parametrize("white", [500, 600])
+def test_white_below_black_is_damage_also_of_a_grey_sensor(white, tmp_path):
+    grey = {ifd.PHOTOMETRIC: make(ifd.SHORT, 34892), 50717: make(ifd.LONG, white)}
+    for tags in (grey, {50717: grey[50717]}):
+        with pytest.raises(ReadError, match=f"white level {white} is not above black level 600;"):
+            read_raw(dng(tmp_path / "a.dng", tags))
