@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from restore.colour import linear_to_srgb, srgb_to_linear
-from restore.files import ifd
+from restore.files import ifd, opcodes
 from restore.files.atomic import replacing
 from restore.files.ifd import BYTE, LONG, SHORT, UNDEFINED, Entries, Entry, Tree, ascii_text, make, rational
 from restore.files.levels import OF_LEVELS, XYZ_OF_SRGB, SensorRecord, sensor_values
@@ -38,7 +38,6 @@ _STORAGE = {50706, 50707, 50712, 50740, 50828, 50933, *range(50966, 50976), 5111
 _OF_AREA = {33421, 33422, ifd.ACTIVE_AREA, _CROP_ORIGIN, _CROP_SIZE, 50830, 51125}
 _OF_DIGESTS = {ifd.NOISE_PROFILE, 50972, 51111, 50781}
 """Tags that are no longer true once a pixel changed: noise profile, digests and identity of the raw data."""
-_OPCODES = {51008, 51009, 51022}
 
 
 def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> None:
@@ -76,7 +75,7 @@ def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> Non
             below.pop(tag, None)
         if noise_left is not None:
             below[ifd.NOISE_PROFILE] = make(ifd.DOUBLE, *noise_left)
-    first[_OLDEST_READER] = make(BYTE, 1, 3 if _OPCODES & below.keys() else 1, 0, 0)
+    first[_OLDEST_READER] = make(BYTE, 1, 3 if opcodes.LISTS & below.keys() else 1, 0, 0)
     _write(path, first, below, values, _CFA, picture)
 
 
@@ -157,6 +156,8 @@ def _mosaic_tags(raw: RawImage, record: SensorRecord | None, top: int, left: int
         source = {code: source[code] for code in source.keys() - OF_LEVELS}
     if not same_area:
         source = {code: source[code] for code in source.keys() - _OF_AREA}
+        if ifd.numbers(tags, ifd.ACTIVE_AREA)[:2] != corners[:2]:  # their sites count from its first
+            source = {code: source[code] for code in source.keys() - {51009, 51022}}
     black = [level for row in raw.black for level in row]
     whole_numbers = all(level == round(level) for level in black)
     made = {

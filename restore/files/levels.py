@@ -17,7 +17,7 @@ from restore.picture import Floats, RawImage
 XYZ_OF_SRGB = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 """Linear sRGB to XYZ under D65, with the digits LibRaw uses."""
 
-_KODAK_MATRIX = 37400
+_KODAK_MATRIX, _WHITE_XY = 37400, 50729
 _BLACK_DELTAS = {50715, 50716}
 OF_LEVELS = {ifd.BLACK_REPEAT, ifd.BLACK, *_BLACK_DELTAS, 50717}
 """Tags of black and white levels."""
@@ -167,6 +167,15 @@ def gains_of(*candidates: list[float]) -> tuple[float, float, float]:
         if min(red, green, blue) > 0:
             return red / green, 1.0, blue / green
     return 1.0, 1.0, 1.0
+
+
+def gains_by_white(raw: Any, tags: ifd.Entries) -> list[float]:
+    """Return the gains for the light whose chromaticity a DNG states in place of gains; zeros if it does not."""
+    x, y = (*ifd.numbers(tags, _WHITE_XY), 0.0, 0.0)[:2]
+    if not (x > 0 and y > 0 and x + y <= 1):
+        return [0.0] * 3
+    camera = np.asarray(raw.rgb_xyz_matrix, np.float64)[:3] @ (x / y, 1, (1 - x - y) / y)
+    return [1 / float(response) if response > 0 else 0.0 for response in camera]
 
 
 def camera_to_srgb(raw: Any, raw_tags: ifd.Entries) -> Floats:

@@ -17,8 +17,18 @@ from restore.colour import linear_to_srgb
 from restore.errors import FileError, ReadError, TooLargeError, UnsupportedError
 from restore.files import ifd, isolated, parcel
 from restore.files.container import Limits, kind_of, opened
-from restore.files.levels import OF_LEVELS, SensorRecord, camera_to_srgb, gains_of, pattern, scaled, white_level
+from restore.files.levels import (
+    OF_LEVELS,
+    SensorRecord,
+    camera_to_srgb,
+    gains_by_white,
+    gains_of,
+    pattern,
+    scaled,
+    white_level,
+)
 from restore.files.metadata import described, exif_body, exif_tree, meta_from
+from restore.files.opcodes import corrections
 from restore.picture import Image, Meta, Picture, RawImage
 
 _ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)
@@ -114,12 +124,15 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
         cfa=cfa,
         black=black,
         white=white,
-        white_balance=gains_of(raw.camera_whitebalance, raw.daylight_whitebalance),
+        white_balance=gains_of(raw.camera_whitebalance, gains_by_white(raw, first), raw.daylight_whitebalance),
         daylight=gains_of(raw.daylight_whitebalance),
         tags=first if is_dng else {},
         raw_tags=raw_tags if is_dng else {},
     )
     record.values.flags.writeable = False
+    maps, others = corrections(record.raw_tags, record.top, record.left)
+    extra = {**meta.extra, "sensor": record, "gain_maps": maps, "undeveloped": others}
+    extra |= _noise_profile(raw_tags, first)
     # A worker sends the sensor's values alone; whoever asked scales them.
     mosaic = np.broadcast_to(np.float32(0), record.size) if isolated.is_inside() else record.mosaic()
     return RawImage(
@@ -129,7 +142,7 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
         white=white,
         white_balance=record.white_balance,
         camera_to_srgb=camera_to_srgb(raw, raw_tags),
-        meta=replace(meta, extra={**meta.extra, "sensor": record, **_noise_profile(raw_tags, first)}),
+        meta=replace(meta, extra=extra),
     )
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from made import dng
 
 from restore.errors import ReadError, UnsupportedError
 from restore.files import ifd, not_kept, read, write
@@ -10,45 +11,6 @@ from restore.files.ifd import make, rational
 from restore.files.metadata import exif_tree
 from restore.files.sensor import read_raw
 from restore.raw.develop import develop
-
-NEUTRAL, MATRIX = rational(0.5, 1, 0.75), rational(0.8, -0.2, -0.1, -0.5, 1.2, 0.3, -0.1, 0.2, 0.7, signed=True)
-TAGS = {
-    33421: make(ifd.SHORT, 2, 2),
-    33422: make(ifd.BYTE, 0, 1, 1, 2),
-    ifd.MAKE: ifd.ascii_text("Maker"),
-    ifd.MODEL: ifd.ascii_text("Model"),
-    ifd.DNG_VERSION: make(ifd.BYTE, 1, 4, 0, 0),
-    50708: ifd.ascii_text("Maker Model"),
-    ifd.BLACK: make(ifd.SHORT, 600),
-    50717: make(ifd.LONG, 15000),
-    50721: MATRIX,
-    50728: NEUTRAL,
-    50778: make(ifd.SHORT, 21),
-}
-
-
-def dng(path, tags=None, values=None):
-    """A DNG of one directory, with ``tags`` beside or in place of `TAGS`."""
-    if values is None:
-        values = np.random.default_rng(5).integers(500, 15100, (40, 60)).astype(np.uint16)
-    layout = {
-        ifd.SUBFILE: make(ifd.LONG, 0),
-        ifd.WIDTH: make(ifd.LONG, values.shape[1]),
-        ifd.HEIGHT: make(ifd.LONG, values.shape[0]),
-        ifd.BITS: make(ifd.SHORT, 8 * values.itemsize),
-        ifd.CODEC: make(ifd.SHORT, 1),
-        ifd.PHOTOMETRIC: make(ifd.SHORT, 32803),
-        ifd.PLACES: make(ifd.LONG, 0),
-        ifd.SAMPLES: make(ifd.SHORT, 1),
-        ifd.ROWS: make(ifd.LONG, values.shape[0]),
-        ifd.LENGTHS: make(ifd.LONG, values.nbytes),
-        ifd.PLANAR: make(ifd.SHORT, 1),
-        ifd.SAMPLE_FORMAT: make(ifd.SHORT, 3 if values.dtype.kind == "f" else 1),
-    }
-    tree = layout | TAGS | (tags or {})
-    tree[ifd.PLACES] = make(ifd.LONG, len(ifd.block(tree)))
-    path.write_bytes(ifd.block(tree) + values.tobytes())
-    return path
 
 
 def rewritten(raw, folder):
@@ -166,3 +128,13 @@ def test_white_below_black_is_damage_also_of_a_grey_sensor(white, tmp_path):
     for tags in (grey, {50717: grey[50717]}):
         with pytest.raises(ReadError, match=f"white level {white} is not above black level 600;"):
             read_raw(dng(tmp_path / "a.dng", tags))
+
+
+def test_white_balance_by_the_chromaticity_of_the_light(tmp_path):
+    light = {50729: rational(0.4476, 0.4074), 50728: make(ifd.LONG, 0)}
+    raw = read_raw(dng(tmp_path / "a.dng", light))
+    matrix = np.reshape([0.8, -0.2, -0.1, -0.5, 1.2, 0.3, -0.1, 0.2, 0.7], (3, 3))
+    red, green, blue = matrix @ (0.4476 / 0.4074, 1, (1 - 0.4476 - 0.4074) / 0.4074)
+    assert raw.white_balance == pytest.approx((green / red, 1, green / blue), rel=1e-3)
+    again = rewritten(raw, tmp_path)
+    assert again.white_balance == pytest.approx(raw.white_balance, rel=1e-3)
