@@ -35,6 +35,7 @@ _ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)
 """EXIF orientations by LibRaw's flip: 1 mirrors columns, 2 rows, 4 swaps both before."""
 
 _CFA, _FLOAT, _PRIVATE = 32803, 3, 50740
+_STRETCH = "the true proportions: its pixels are not square, and the picture is not stretched"
 _ROUNDED = "floating-point sensor data: rounded to whole numbers of 14 bits"
 
 
@@ -131,6 +132,7 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
     )
     record.values.flags.writeable = False
     maps, others = corrections(record.raw_tags, record.top, record.left)
+    others += (_STRETCH,) if raw.sizes.pixel_aspect != 1 else ()
     extra = {**meta.extra, "sensor": record, "gain_maps": maps, "undeveloped": others}
     extra |= _noise_profile(raw_tags, first)
     # A worker sends the sensor's values alone; whoever asked scales them.

@@ -138,3 +138,9 @@ def test_white_balance_by_the_chromaticity_of_the_light(tmp_path):
     assert raw.white_balance == pytest.approx((green / red, 1, green / blue), rel=1e-3)
     again = rewritten(raw, tmp_path)
     assert again.white_balance == pytest.approx(raw.white_balance, rel=1e-3)
+
+
+def test_pixels_that_are_not_square_are_told(tmp_path):
+    picture = develop(read_raw(dng(tmp_path / "a.dng", {50718: rational(1, 2)})))
+    assert "not square" in not_kept(tmp_path / "a.png", picture)[0]
+    assert not not_kept(tmp_path / "a.png", develop(read_raw(dng(tmp_path / "a.dng"))))
