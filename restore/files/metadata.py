@@ -19,8 +19,9 @@ _COLOUR_SPACE, _PIXELS_ACROSS, _PIXELS_DOWN, _SRGB = 40961, 40962, 40963, 1
 _WIDE_ISO, _FULL = (34866, 34867, 34865), 65535
 """Recommended exposure index, ISO speed and standard output sensitivity."""
 _RAW_SETTINGS = b"http://ns.adobe.com/camera-raw-settings/1.0/"
-_DESCRIPTION = {270, ifd.MAKE, ifd.MODEL, ifd.ORIENTATION, ifd.SOFTWARE, 306, 315, 33432}
-"""Also description, date, artist and copyright."""
+_DESCRIPTION = {270, ifd.MAKE, ifd.MODEL, ifd.ORIENTATION, ifd.SOFTWARE, 306, 315, 33432, 18246, 18249}
+_DESCRIPTION |= {*range(40091, 40096)}
+"""Also description, date, artist, copyright, ratings, and what Windows' own program notes."""
 _TIFF_EP = {ifd.EXPOSURE, 33437, 34850, ifd.ISO, 36867, 36868, *range(37377, 37397)}
 """EXIF tags that TIFF/EP files keep in their first directory."""
 

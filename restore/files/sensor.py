@@ -34,7 +34,7 @@ from restore.picture import Image, Meta, Picture, RawImage
 _ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)
 """EXIF orientations by LibRaw's flip: 1 mirrors columns, 2 rows, 4 swaps both before."""
 
-_CFA, _FLOAT, _PRIVATE = 32803, 3, 50740
+_CFA, _FLOAT, _PRIVATE, _IPTC = 32803, 3, 50740, 33723
 _STRETCH = "the true proportions: its pixels are not square, and the picture is not stretched"
 _ROUNDED = "floating-point sensor data: rounded to whole numbers of 14 bits"
 
@@ -220,6 +220,7 @@ def _shot_of_thumbnail(raw: Any) -> ifd.Tree:
 def _meta(raw: Any, path: Path, whole: ifd.Tree, first: ifd.Entries) -> Meta:
     """Collect what the file says about the shot; LibRaw's reading where it has one."""
     has_notes = ifd.MAKER_NOTE in ifd.branch(whole, ifd.EXIF) or _PRIVATE in whole
+    dropped = ("the camera's own notes (MakerNote)",) * has_notes + ("IPTC",) * (_IPTC in whole)
     tags = described(whole)
     other, lens, photo = raw.other, raw.lens.model, ifd.branch(tags, ifd.EXIF)
     if lens and ifd.LENS not in photo:
@@ -231,7 +232,7 @@ def _meta(raw: Any, path: Path, whole: ifd.Tree, first: ifd.Entries) -> Meta:
         ifd.block(tags) if tags else None,
         bits=max(8, int(raw.white_level).bit_length()),
         xmp=first[ifd.XMP].data if ifd.XMP in first else None,
-        extra={"dropped": ("the camera's own notes (MakerNote)",)} if has_notes else {},
+        extra={"dropped": dropped} if dropped else {},
     )
     return replace(
         meta,

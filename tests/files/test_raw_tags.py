@@ -144,3 +144,14 @@ def test_pixels_that_are_not_square_are_told(tmp_path):
     picture = develop(read_raw(dng(tmp_path / "a.dng", {50718: rational(1, 2)})))
     assert "not square" in not_kept(tmp_path / "a.png", picture)[0]
     assert not not_kept(tmp_path / "a.png", develop(read_raw(dng(tmp_path / "a.dng"))))
+
+
+@pytest.mark.parametrize("name", ["a.dng", "a.jpg", "a.png", "a.tif"])
+def test_ratings_and_words_of_a_raw_are_kept_and_lost_iptc_is_said(name, tmp_path):
+    words = ifd.Entry(ifd.BYTE, "sea\0".encode("utf-16-le"))
+    tags = {18246: make(ifd.SHORT, 4), 18249: make(ifd.SHORT, 75), 40094: words}
+    raw = read_raw(dng(tmp_path / "raw.dng", {**tags, 33723: ifd.Entry(ifd.UNDEFINED, b"\x1c\x02\x78\0\1a")}))
+    picture = raw if name == "a.dng" else develop(raw)
+    assert not_kept(tmp_path / name, picture) == ("IPTC",)
+    kept = exif_tree(read(write(tmp_path / name, picture)).meta.exif)[0]
+    assert {tag: kept.get(tag) for tag in tags} == tags
