@@ -239,6 +239,10 @@ def not_kept(path: Path, picture: Picture, depth: int | None = None) -> tuple[st
     """Say in phrases what a picture that was written to ``path`` lacks: by reading, and by the format's limits."""
     extra, container = picture.meta.extra, target_format(path, None, None)
     lost = [words for part, (name, words) in _ONLY_IN.items() if extra.get(part) and name != container]
+    if container == "bmp":
+        lost += [words for words, block in (("EXIF", picture.meta.exif), ("XMP", picture.meta.xmp)) if block]
+    if container == "dng" and isinstance(picture, Image) and picture.meta.icc:
+        lost.append("colour profile: a DNG's colours are written as those of sRGB")
     holds_floats = container in ("tiff", "jxl") and depth in (None, 32)
     if isinstance(picture, Image) and picture.meta.is_float and not holds_floats:
         beyond = float(((picture.pixels < 0) | (picture.pixels > 1)).mean())

@@ -37,7 +37,7 @@ from restore.errors import (
     TooLargeError,
     UnsupportedError,
 )
-from restore.files import Limits, ifd, kind, read, suffix, write
+from restore.files import Limits, ifd, kind, not_kept, read, suffix, write
 from restore.picture import Image
 
 
@@ -280,3 +280,10 @@ def test_mutated_files_never_leak_a_librarys_exception(tmp_path):
                 found["refused"] += error.path == tmp_path / "mutant"
     assert found["refused"] > 100
     assert found["read"] > 50
+
+
+def test_what_bmp_and_dng_do_not_hold_is_said():
+    photo = picture(256, 3, has_alpha=False, icc=ICC, exif=exif_block(), xmp=XMP)
+    assert not_kept(Path("a.bmp"), photo) == ("EXIF", "XMP")
+    assert not_kept(Path("a.dng"), photo) == ("colour profile: a DNG's colours are written as those of sRGB",)
+    assert not_kept(Path("a.tif"), photo) == ()
