@@ -132,7 +132,7 @@ def as_developed(meta: Meta, size: tuple[int, int]) -> Meta:
     true |= {_PIXELS_ACROSS: ifd.make(ifd.LONG, width), _PIXELS_DOWN: ifd.make(ifd.LONG, height)}
     photo |= {tag: true[tag] for tag in true.keys() & photo.keys()}
     exif = ifd.block(tags | {ifd.EXIF: photo}, how.order) if photo else meta.exif
-    xmp = meta.xmp and meta.xmp.replace(_RAW_SETTINGS, _RAW_SETTINGS + b"of-raw/")
+    xmp = meta.xmp and meta.xmp.replace(_RAW_SETTINGS, _RAW_SETTINGS.replace(b"1.0", b"raw"))
     return replace(meta, exif=exif, xmp=xmp)
 
 

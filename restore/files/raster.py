@@ -27,7 +27,7 @@ from restore.errors import (
 from restore.files import ifd, isolated
 from restore.files.atomic import replacing
 from restore.files.bmp import read_bmp, write_bmp
-from restore.files.container import Limits, check_pages, kind_of, opened, suffix, target_format
+from restore.files.container import Limits, check_pages, has_long_settings, kind_of, opened, suffix, target_format
 from restore.files.heic import read_heic
 from restore.files.jxl import read_jxl, write_jxl
 from restore.files.metadata import as_developed, exif_with_orientation, exif_without_thumbnail, resolution_tags
@@ -286,4 +286,5 @@ def _prepared(path: Path, container: str, image: Image, quality: int | None) -> 
         exif = ifd.block(resolution_tags(meta.dpi))
     is_extended = container == "jpeg" and EXTENDED_XMP in (meta.extra.get("jpeg_segments") or b"")
     xmp = meta.xmp if is_extended else without_pointer(meta.xmp or b"")
+    xmp = None if container == "jpeg" and has_long_settings(meta) else xmp
     return replace(image, meta=replace(meta, exif=exif_with_orientation(exif, meta.orientation), xmp=xmp))

@@ -287,3 +287,12 @@ def test_what_bmp_and_dng_do_not_hold_is_said():
     assert not_kept(Path("a.bmp"), photo) == ("EXIF", "XMP")
     assert not_kept(Path("a.dng"), photo) == ("colour profile: a DNG's colours are written as those of sRGB",)
     assert not_kept(Path("a.tif"), photo) == ()
+
+
+@pytest.mark.parametrize("length", [65504, 65505, 300_000])
+def test_xmp_of_a_raw_that_is_too_long_for_a_jpeg_is_left_out_and_that_is_said(length, tmp_path):
+    photo = picture(256, 3, has_alpha=False, format="raw", xmp=b"<x>" + b"a" * (length - 7) + b"</x>")
+    fits = length == 65504
+    assert not_kept(tmp_path / "a.jpg", photo) == (() if fits else ("XMP, too long for a JPEG",))
+    assert read(write(tmp_path / "a.jpg", photo)).meta.xmp == (photo.meta.xmp if fits else None)
+    assert read(write(tmp_path / "a.png", photo)).meta.xmp == photo.meta.xmp
