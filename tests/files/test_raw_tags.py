@@ -1,5 +1,7 @@
 """Raw files made tag by tag: what a DNG says of its levels and place is what counts."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from made import dng
@@ -8,6 +10,7 @@ from restore.errors import ReadError, UnsupportedError
 from restore.files import ifd, not_kept, read, write
 from restore.files.dng import write_dng
 from restore.files.ifd import make, rational
+from restore.files.levels import white_level
 from restore.files.metadata import exif_tree
 from restore.files.sensor import read_raw
 from restore.raw.develop import develop
@@ -155,3 +158,11 @@ def test_ratings_and_words_of_a_raw_are_kept_and_lost_iptc_is_said(name, tmp_pat
     assert not_kept(tmp_path / name, picture) == ("IPTC",)
     kept = exif_tree(read(write(tmp_path / name, picture)).meta.exif)[0]
     assert {tag: kept.get(tag) for tag in tags} == tags
+
+
+@pytest.mark.parametrize(
+    ("own", "white"), [([14504] * 4, 15520), ([13000] * 4, 13000), ([700] * 4, 15520), (None, 15520)]
+)
+def test_a_cameras_own_white_counts_unless_it_is_a_guess(own, white):
+    raw = SimpleNamespace(white_level=15520, camera_white_level_per_channel=own)
+    assert white_level(raw, is_dng=False) == white  # 14504 is 15520 / 1.07, LibRaw's guess for every Nikon
