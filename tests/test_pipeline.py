@@ -91,6 +91,8 @@ def test_mosaic_steps_need_a_mosaic(planted) -> None:
     planted(lambda t: t, domain=Domain.MOSAIC)
     with pytest.raises(RecipeError, match="give it a raw file"):
         run(photo(), recipe(Step(method="planted")), Runtime())
+    with pytest.raises(RecipeError, match="this raw file has no mosaic"):
+        run(replace(photo(), meta=Meta(format="raw")), recipe(Step(method="planted")), Runtime())
 
 
 def test_mosaic_steps_run_before_development_on_every_phase(planted) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from restore.errors import FileError, ReadError, TooLargeError, UnsupportedError, WriteError, nearest
 from restore.files import ifd
-from restore.picture import Image, Picture
+from restore.picture import Image, Meta, Picture
 
 SUFFIXES = {
     "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -56,6 +56,8 @@ _ONLY_IN = {
     "tiff_tags": ("tiff", "ImageJ's, Photoshop's and large tags"),
 }
 """Parts of ``meta.extra`` that one format alone keeps."""
+_LONGEST_XMP = 65504
+"""Bytes of XMP that a JPEG holds in one piece."""
 _FEW = 0.005
 """Share of float values that may be cut to black and white without a word."""
 _AVIF = {b"avif", b"avis"}
@@ -239,12 +241,23 @@ def not_kept(path: Path, picture: Picture, depth: int | None = None) -> tuple[st
     """Say in phrases what a picture that was written to ``path`` lacks: by reading, and by the format's limits."""
     extra, container = picture.meta.extra, target_format(path, None, None)
     lost = [words for part, (name, words) in _ONLY_IN.items() if extra.get(part) and name != container]
+    if container == "jpeg" and has_long_settings(picture.meta):
+        lost.append("XMP, too long for a JPEG")
+    if container == "bmp":
+        lost += [words for words, block in (("EXIF", picture.meta.exif), ("XMP", picture.meta.xmp)) if block]
+    if container == "dng" and isinstance(picture, Image) and picture.meta.icc:
+        lost.append("colour profile: a DNG's colours are written as those of sRGB")
     holds_floats = container in ("tiff", "jxl") and depth in (None, 32)
     if isinstance(picture, Image) and picture.meta.is_float and not holds_floats:
         beyond = float(((picture.pixels < 0) | (picture.pixels > 1)).mean())
         if beyond > _FEW:
             lost.append(f"values beyond 0 to 1, {beyond:.0%} of all, which only floats hold (TIFF with --depth 32)")
     return (*extra.get("dropped", ()), *lost)
+
+
+def has_long_settings(meta: Meta) -> bool:
+    """Whether a raw's XMP, which is long for the sake of a converter's settings, does not fit into a JPEG."""
+    return meta.format == "raw" and len(meta.xmp or b"") > _LONGEST_XMP
 
 
 def check_pages(path: Path, container: str, count: int) -> None:

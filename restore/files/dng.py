@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from restore.colour import linear_to_srgb, srgb_to_linear
-from restore.files import ifd
+from restore.files import ifd, opcodes
 from restore.files.atomic import replacing
 from restore.files.ifd import BYTE, LONG, SHORT, UNDEFINED, Entries, Entry, Tree, ascii_text, make, rational
-from restore.files.levels import XYZ_OF_SRGB, SensorRecord, sensor_values
+from restore.files.levels import OF_LEVELS, XYZ_OF_SRGB, SensorRecord, sensor_values
 from restore.files.metadata import described, exif_tree
 from restore.picture import Floats, Image, Meta, RawImage
 
@@ -33,13 +33,11 @@ _OF_MOSAIC = {
     33421, 33422, *range(50709, 50721), 50733, 50738, 50780, 50829, 50830, 50935, 51008, 51009, 51022, 51041, 51125,
 } - {50712}  # fmt: skip
 """Tags about the mosaic that are kept in its own directory; not the linearisation table, which is used up."""
-_STORAGE = {50706, 50707, 50712, 50740, 50828, *range(50966, 50976), 51043, *range(51105, 51112), 52525}
+_STORAGE = {50706, 50707, 50712, 50740, 50828, 50933, *range(50966, 50976), 51111, 52525}
 """Tags of a source that describe how it stored its pixels and previews, or point into it: never copied."""
-_OF_LEVELS = {ifd.BLACK_REPEAT, ifd.BLACK, 50715, 50716, _WHITE}
-_OF_AREA = {33421, 33422, ifd.ACTIVE_AREA, _CROP_ORIGIN, _CROP_SIZE, 51125}
+_OF_AREA = {33421, 33422, ifd.ACTIVE_AREA, _CROP_ORIGIN, _CROP_SIZE, 50830, 51125}
 _OF_DIGESTS = {ifd.NOISE_PROFILE, 50972, 51111, 50781}
 """Tags that are no longer true once a pixel changed: noise profile, digests and identity of the raw data."""
-_OPCODES = {51008, 51009, 51022}
 
 
 def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> None:
@@ -77,7 +75,7 @@ def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> Non
             below.pop(tag, None)
         if noise_left is not None:
             below[ifd.NOISE_PROFILE] = make(ifd.DOUBLE, *noise_left)
-    first[_OLDEST_READER] = make(BYTE, 1, 3 if _OPCODES & below.keys() else 1, 0, 0)
+    first[_OLDEST_READER] = make(BYTE, 1, 3 if opcodes.LISTS & below.keys() else 1, 0, 0)
     _write(path, first, below, values, _CFA, picture)
 
 
@@ -155,9 +153,11 @@ def _mosaic_tags(raw: RawImage, record: SensorRecord | None, top: int, left: int
     source = {code: entry for code, entry in tags.items() if code in _OF_MOSAIC}
     same_area = ifd.ACTIVE_AREA not in source or ifd.numbers(source, ifd.ACTIVE_AREA) == corners
     if record and not (same_area and (record.black, record.white) == (raw.black, raw.white)):
-        source = {code: source[code] for code in source.keys() - _OF_LEVELS}
+        source = {code: source[code] for code in source.keys() - OF_LEVELS}
     if not same_area:
         source = {code: source[code] for code in source.keys() - _OF_AREA}
+        if ifd.numbers(tags, ifd.ACTIVE_AREA)[:2] != corners[:2]:  # their sites count from its first
+            source = {code: source[code] for code in source.keys() - {51009, 51022}}
     black = [level for row in raw.black for level in row]
     whole_numbers = all(level == round(level) for level in black)
     made = {

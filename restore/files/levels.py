@@ -17,8 +17,12 @@ from restore.picture import Floats, RawImage
 XYZ_OF_SRGB = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 """Linear sRGB to XYZ under D65, with the digits LibRaw uses."""
 
-_KODAK_MATRIX = 37400
+_KODAK_MATRIX, _WHITE_XY = 37400, 50729
 _BLACK_DELTAS = {50715, 50716}
+OF_LEVELS = {ifd.BLACK_REPEAT, ifd.BLACK, *_BLACK_DELTAS, 50717}
+"""Tags of black and white levels."""
+_LARGEST = 64
+"""Sides of a table of black levels that are believed."""
 Cfa = tuple[tuple[int, ...], ...]
 Black = tuple[tuple[float, ...], ...]
 
@@ -104,7 +108,8 @@ def pattern(raw: Any, path: Path, raw_tags: ifd.Entries) -> tuple[Cfa, Black]:
     cfa = tuple(tuple((0, 1, 2, 1)[colour] for colour in row) for row in places)
     if raw.color_desc != b"RGBG" or not _is_known(cfa):
         colours = raw.color_desc.decode("ascii", "replace")
-        raise UnsupportedError(path, f"a {colours} sensor with pattern {cfa}; convert it to linear DNG")
+        problem = f"a sensor of colours {colours} in a pattern that is neither Bayer nor X-Trans"
+        raise UnsupportedError(path, f"{problem}; convert it to linear DNG")
     black = tuple(tuple(float(levels[colour]) for colour in row) for row in places)
     return cfa, _black_of_dng(raw_tags, black, top, left)
 
@@ -120,27 +125,35 @@ def _is_known(cfa: Cfa) -> bool:
 def _black_of_dng(raw_tags: ifd.Entries, black: Black, top: int, left: int) -> Black:
     """Black of each site by a DNG's own tag, where LibRaw's is not enough.
 
-    rawpy has no more than one level a colour, which is too few for 6x6; and where LibRaw moves the visible
-    area by a pixel against the active area (it makes odd Bayer margins even), it forgets to move the levels.
+    rawpy has no more than one level a colour, cut to whole numbers, which is too few for 6x6 and for tables larger
+    than the pattern (of which each site gets its mean); and where LibRaw moves the visible area by a pixel against
+    the active area (it makes odd Bayer margins even), it forgets to move the levels.
     """
     area = (*ifd.integers(raw_tags, ifd.ACTIVE_AREA), 0, 0)
     repeat = ifd.integers(raw_tags, ifd.BLACK_REPEAT) or (1, 1)
     levels = ifd.numbers(raw_tags, ifd.BLACK)
     period, shift = len(black), (area[0] - top, area[1] - left)
-    is_enough = period == 2 and shift == (0, 0)
-    if is_enough or _BLACK_DELTAS & raw_tags.keys() or len(levels) != math.prod(repeat):
+    if not levels or _BLACK_DELTAS & raw_tags.keys() or len(repeat) != 2 or len(levels) != math.prod(repeat):
         return black
-    if not levels or any(period % side for side in repeat):
+    if max(repeat) > _LARGEST:
         return black
-    table = np.tile(np.reshape(np.array(levels, float), repeat), [period // side for side in repeat])
-    return tuple(tuple(row) for row in np.roll(table, shift, (0, 1)).tolist())
+    height, width = (math.lcm(period, side) for side in repeat)
+    table = np.tile(np.reshape(np.array(levels, float), repeat), (height // repeat[0], width // repeat[1]))
+    table = np.roll(table, shift, (0, 1)).reshape(height // period, period, width // period, period).mean((0, 2))
+    is_enough = period == 2 and shift == (0, 0) and max(repeat) <= 2
+    if is_enough and not (np.abs(table - black) < 1).all():  # LibRaw measured it where the sensor is masked
+        return black
+    return tuple(tuple(row) for row in table.tolist())
 
 
-def white_level(raw: Any) -> float:
-    """White level: LibRaw's, or the camera's own where that is lower and believable."""
+def white_level(raw: Any, *, is_dng: bool) -> float:
+    """White level: LibRaw's, or the camera's own where that is lower and believable.
+
+    Of a DNG, rawpy gives as the camera's own where its response ends to be linear, and of a Nikon white / 1.07.
+    """
     white = float(raw.white_level)
-    own: list[float] | None = raw.camera_white_level_per_channel
-    return min([white, *(float(level) for level in own or () if level > white / 2)])
+    own = () if is_dng else raw.camera_white_level_per_channel or ()
+    return min([white, *(float(level) for level in own if level > white / 2 and abs(level - white / 1.07) > 1)])
 
 
 def gains_of(*candidates: list[float]) -> tuple[float, float, float]:
@@ -154,6 +167,15 @@ def gains_of(*candidates: list[float]) -> tuple[float, float, float]:
         if min(red, green, blue) > 0:
             return red / green, 1.0, blue / green
     return 1.0, 1.0, 1.0
+
+
+def gains_by_white(raw: Any, tags: ifd.Entries) -> list[float]:
+    """Return the gains for the light whose chromaticity a DNG states in place of gains; zeros if it does not."""
+    x, y = (*ifd.numbers(tags, _WHITE_XY), 0.0, 0.0)[:2]
+    if not (x > 0 and y > 0 and x + y <= 1):
+        return [0.0] * 3
+    camera = np.asarray(raw.rgb_xyz_matrix, np.float64)[:3] @ (x / y, 1, (1 - x - y) / y)
+    return [1 / float(response) if response > 0 else 0.0 for response in camera]
 
 
 def camera_to_srgb(raw: Any, raw_tags: ifd.Entries) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,13 @@ FINEST = 5e7
 """Pixels per inch, of half a nanometre: finer resolutions are faults of a file."""
 
 _INCHES = {2: 1.0, 3: 2.54}
-_DESCRIPTION = {270, ifd.MAKE, ifd.MODEL, ifd.ORIENTATION, ifd.SOFTWARE, 306, 315, 33432}
-"""Also description, date, artist and copyright."""
+_COLOUR_SPACE, _PIXELS_ACROSS, _PIXELS_DOWN, _SRGB = 40961, 40962, 40963, 1
+_WIDE_ISO, _FULL = (34866, 34867, 34865), 65535
+"""Recommended exposure index, ISO speed and standard output sensitivity."""
+_RAW_SETTINGS = b"http://ns.adobe.com/camera-raw-settings/1.0/"
+_DESCRIPTION = {270, ifd.MAKE, ifd.MODEL, ifd.ORIENTATION, ifd.SOFTWARE, 306, 315, 33432, 18246, 18249}
+_DESCRIPTION |= {*range(40091, 40096)}
+"""Also description, date, artist, copyright, ratings, and what Windows' own program notes."""
 _TIFF_EP = {ifd.EXPOSURE, 33437, 34850, ifd.ISO, 36867, 36868, *range(37377, 37397)}
 """EXIF tags that TIFF/EP files keep in their first directory."""
 
@@ -60,7 +66,7 @@ def meta_from(
         format=container,
         bits=bits,
         is_float=is_float,
-        iso=_number(shot, ifd.ISO),
+        iso=_iso(shot),
         exposure_s=_number(shot, ifd.EXPOSURE),
         camera=_camera(tags),
         orientation=orientation(tags),
@@ -111,6 +117,23 @@ def described(tags: ifd.Tree) -> ifd.Tree:
     photo = {tag: item for tag, item in tags.items() if tag in _TIFF_EP} | ifd.branch(tags, ifd.EXIF)
     photo = {tag: item for tag, item in photo.items() if tag not in (ifd.MAKER_NOTE, ifd.INTEROP)}
     return found | ({ifd.EXIF: photo} if photo else {})
+
+
+def as_developed(meta: Meta, size: tuple[int, int]) -> Meta:
+    """Return the record of a raw's sRGB picture of ``size`` (height, width), without what was true of the raw alone.
+
+    EXIF says the size and sRGB where it said another size or colour space, which was to be the camera's JPEG's; and no
+    raw converter takes the raw's settings in XMP for those of the picture, as their namespace gets another name.
+    """
+    tags, how = exif_tree(meta.exif)
+    photo = ifd.branch(tags, ifd.EXIF)
+    height, width = size
+    true = {_COLOUR_SPACE: ifd.make(ifd.SHORT, _SRGB)}
+    true |= {_PIXELS_ACROSS: ifd.make(ifd.LONG, width), _PIXELS_DOWN: ifd.make(ifd.LONG, height)}
+    photo |= {tag: true[tag] for tag in true.keys() & photo.keys()}
+    exif = ifd.block(tags | {ifd.EXIF: photo}, how.order) if photo else meta.exif
+    xmp = meta.xmp and meta.xmp.replace(_RAW_SETTINGS, _RAW_SETTINGS.replace(b"1.0", b"raw"))
+    return replace(meta, exif=exif, xmp=xmp)
 
 
 def exif_with_orientation(exif: bytes | None, turn: int) -> bytes | None:
@@ -173,6 +196,13 @@ def _number(tags: ifd.Tree, tag: int) -> float | None:
     """Return a tag's first value if it is a positive finite number."""
     value = (*ifd.numbers(tags, tag), 0.0)[0]
     return float(value) if math.isfinite(value) and value > 0 else None
+
+
+def _iso(shot: ifd.Tree) -> float | None:
+    """Return the ISO speed: from the wider fields where the usual one, of two bytes, is at its end."""
+    iso = _number(shot, ifd.ISO)
+    wide = (_number(shot, tag) for tag in _WIDE_ISO)
+    return iso if iso != _FULL else next(filter(None, wide), iso)
 
 
 def _camera(tags: ifd.Tree) -> str | None:

@@ -17,9 +17,9 @@ import numpy as np
 
 from restore.files.ifd import Entry
 from restore.files.levels import SensorRecord
-from restore.picture import Image, Meta, RawImage
+from restore.picture import GainMap, Image, Meta, RawImage
 
-_RECORDS = {record.__name__: record for record in (Image, RawImage, Meta, SensorRecord, Entry)}
+_RECORDS = {record.__name__: record for record in (Image, RawImage, Meta, SensorRecord, GainMap, Entry)}
 _TYPES = {"|u1", "<u2", "<f4"}
 _ALIGNED, _SMALL = 64, 4096
 

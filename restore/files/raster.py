@@ -27,10 +27,10 @@ from restore.errors import (
 from restore.files import ifd, isolated
 from restore.files.atomic import replacing
 from restore.files.bmp import read_bmp, write_bmp
-from restore.files.container import Limits, check_pages, kind_of, opened, suffix, target_format
+from restore.files.container import Limits, check_pages, has_long_settings, kind_of, opened, suffix, target_format
 from restore.files.heic import read_heic
 from restore.files.jxl import read_jxl, write_jxl
-from restore.files.metadata import exif_with_orientation, exif_without_thumbnail, resolution_tags
+from restore.files.metadata import as_developed, exif_with_orientation, exif_without_thumbnail, resolution_tags
 from restore.files.png import read_png, write_png
 from restore.files.segments import EXTENDED_XMP, without_pointer
 from restore.files.through_pillow import read_avif, read_jpeg, read_webp, write_avif, write_jpeg, write_webp
@@ -280,10 +280,11 @@ def _prepared(path: Path, container: str, image: Image, quality: int | None) -> 
         )
     if container in _IS_UPRIGHT:
         image = image.upright()
-    meta = image.meta
+    meta = as_developed(image.meta, image.size) if image.meta.format == "raw" else image.meta
     exif = exif_without_thumbnail(meta.exif)
     if container in _HAS_NO_DPI and meta.dpi and exif is None:
         exif = ifd.block(resolution_tags(meta.dpi))
     is_extended = container == "jpeg" and EXTENDED_XMP in (meta.extra.get("jpeg_segments") or b"")
     xmp = meta.xmp if is_extended else without_pointer(meta.xmp or b"")
+    xmp = None if container == "jpeg" and has_long_settings(meta) else xmp
     return replace(image, meta=replace(meta, exif=exif_with_orientation(exif, meta.orientation), xmp=xmp))

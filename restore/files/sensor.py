@@ -17,14 +17,26 @@ from restore.colour import linear_to_srgb
 from restore.errors import FileError, ReadError, TooLargeError, UnsupportedError
 from restore.files import ifd, isolated, parcel
 from restore.files.container import Limits, kind_of, opened
-from restore.files.levels import SensorRecord, camera_to_srgb, gains_of, pattern, scaled, white_level
+from restore.files.levels import (
+    OF_LEVELS,
+    SensorRecord,
+    camera_to_srgb,
+    gains_by_white,
+    gains_of,
+    pattern,
+    scaled,
+    white_level,
+)
 from restore.files.metadata import described, exif_body, exif_tree, meta_from
+from restore.files.opcodes import corrections
 from restore.picture import Image, Meta, Picture, RawImage
 
-_ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}
-"""LibRaw's flip to EXIF orientation."""
+_ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)
+"""EXIF orientations by LibRaw's flip: 1 mirrors columns, 2 rows, 4 swaps both before."""
 
-_CFA = 32803
+_CFA, _FLOAT, _PRIVATE, _IPTC = 32803, 3, 50740, 33723
+_STRETCH = "the true proportions: its pixels are not square, and the picture is not stretched"
+_ROUNDED = "floating-point sensor data: rounded to whole numbers of 14 bits"
 
 
 def read_raw(path: Path, limits: Limits = Limits()) -> Picture:  # noqa: B008 - frozen
@@ -52,7 +64,8 @@ def read_raw(path: Path, limits: Limits = Limits()) -> Picture:  # noqa: B008 - 
     except UnicodeEncodeError as error:
         raise ReadError(path, "its name is not valid text, which LibRaw needs; rename it") from error
     except rawpy.LibRawFileUnsupportedError as error:
-        raise UnsupportedError(path, "LibRaw does not know this format or camera; convert it to DNG") from error
+        problem = "LibRaw does not know this format, compression or camera; convert it to an uncompressed DNG"
+        raise UnsupportedError(path, problem) from error
     except (rawpy.LibRawTooBigError, rawpy.LibRawUnsufficientMemoryError, MemoryError) as error:
         raise TooLargeError(path, "LibRaw says that it is too large to decode") from error
     except (rawpy.LibRawNotImplementedError, rawpy.NotSupportedError, NotImplementedError) as error:
@@ -85,6 +98,7 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
     """Turn what LibRaw unpacked into a picture."""
     ifds = [*ifd.directories(view)]
     first = ifds[0] if ifds else {}
+    is_dng = ifd.DNG_VERSION in first
     mosaics = [tags for tags in ifds if ifd.numbers(tags, ifd.PHOTOMETRIC) == (_CFA,)]
     raw_tags = max(mosaics, key=lambda tags: ifd.numbers(tags, ifd.WIDTH), default={})
     meta = _meta(raw, path, shot(view) or ({} if first else _shot_of_thumbnail(raw)), first)
@@ -92,12 +106,17 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
         return _developed(raw, path, meta)
     if raw.raw_image is None:
         raise UnsupportedError(path, "floating-point sensor data; convert it to a 16-bit DNG")
+    white = white_level(raw, is_dng=is_dng)
+    if white <= (dark := max(raw.black_level_per_channel)):
+        raise ReadError(path, f"white level {white:g} is not above black level {dark:g}; the file is damaged")
     if raw.num_colors == 1 or raw.raw_pattern is None:
-        return _grey(raw, path, meta)
+        return _grey(raw, path, meta, white)
+    if ifd.numbers(raw_tags, ifd.SAMPLE_FORMAT) == (_FLOAT,):
+        raw_tags = _without_float_levels(path, raw_tags)
+        meta = replace(meta, extra={"dropped": (*meta.extra.get("dropped", ()), _ROUNDED)})
     cfa, black = pattern(raw, path, raw_tags)
-    white = white_level(raw)
-    if white <= max(map(max, black)):
-        raise ReadError(path, f"white level {white} is not above black level {black}; the file is damaged")
+    if white <= (dark := max(map(max, black))):
+        raise ReadError(path, f"white level {white:g} is not above black level {dark:g}; the file is damaged")
     record = SensorRecord(
         values=parcel.kept(raw.raw_image),
         top=raw.sizes.top_margin,
@@ -106,12 +125,16 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
         cfa=cfa,
         black=black,
         white=white,
-        white_balance=gains_of(raw.camera_whitebalance, raw.daylight_whitebalance),
+        white_balance=gains_of(raw.camera_whitebalance, gains_by_white(raw, first), raw.daylight_whitebalance),
         daylight=gains_of(raw.daylight_whitebalance),
-        tags=first if ifd.DNG_VERSION in first else {},
-        raw_tags=raw_tags if ifd.DNG_VERSION in first else {},
+        tags=first if is_dng else {},
+        raw_tags=raw_tags if is_dng else {},
     )
     record.values.flags.writeable = False
+    maps, others = corrections(record.raw_tags, record.top, record.left)
+    others += (_STRETCH,) if raw.sizes.pixel_aspect != 1 else ()
+    extra = {**meta.extra, "sensor": record, "gain_maps": maps, "undeveloped": others}
+    extra |= _noise_profile(raw_tags, first)
     # A worker sends the sensor's values alone; whoever asked scales them.
     mosaic = np.broadcast_to(np.float32(0), record.size) if isolated.is_inside() else record.mosaic()
     return RawImage(
@@ -121,8 +144,21 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
         white=white,
         white_balance=record.white_balance,
         camera_to_srgb=camera_to_srgb(raw, raw_tags),
-        meta=replace(meta, extra={"sensor": record, **_noise_profile(raw_tags, first)}),
+        meta=replace(meta, extra=extra),
     )
+
+
+def _without_float_levels(path: Path, raw_tags: ifd.Entries) -> ifd.Entries:
+    """Return the tags without levels: LibRaw makes whole numbers of floats, with levels on a scale of its own.
+
+    Raises
+    ------
+    UnsupportedError
+        It would round a black level.
+    """
+    if any(level % 1 for level in ifd.numbers(raw_tags, ifd.BLACK)):
+        raise UnsupportedError(path, "floating-point sensor data above a fractional black level; convert it to 16 bits")
+    return {code: raw_tags[code] for code in raw_tags.keys() - OF_LEVELS}
 
 
 def _noise_profile(*directories: ifd.Entries) -> dict[str, tuple[tuple[float, float], ...]]:
@@ -152,22 +188,23 @@ def _developed(raw: Any, path: Path, meta: Meta) -> Image:
     return Image(pixels.astype(np.float32) / np.float32(65535), meta=meta)
 
 
-def _grey(raw: Any, path: Path, meta: Meta) -> Image:
+def _grey(raw: Any, path: Path, meta: Meta, white: float) -> Image:
     """Picture of a monochrome sensor, encoded as sRGB."""
     if raw.num_colors != 1:
         raise UnsupportedError(path, f"a sensor with {raw.num_colors} colours but no known pattern; use linear DNG")
     black = float(raw.black_level_per_channel[0])
     values = raw.raw_image_visible.reshape(raw.raw_image_visible.shape[:2])
-    return Image(linear_to_srgb(scaled(values, ((black,),), white_level(raw)))[..., None], meta=meta)
+    return Image(linear_to_srgb(scaled(values, ((black,),), white))[..., None], meta=meta)
 
 
 def shot(view: ifd.Buffer) -> ifd.Tree:
-    """Return the description, EXIF and GPS tags of a TIFF-like file or a Canon CR3; none of any other."""
+    """Return the first directory of a TIFF-like file, or what a Canon CR3 has of it; nothing of any other."""
     if view[4:12] != b"ftypcrx ":
-        return described(exif_tree(view)[0])
+        return exif_tree(view)[0]
     head = bytes(view[: 1 << 16])  # three boxes near its beginning, each a TIFF block of one directory
     about, photo, gps = (exif_tree(head.partition(name)[2])[0] for name in (b"CMT1", b"CMT2", b"CMT4"))
-    return described(about | ({ifd.EXIF: photo} if photo else {}) | ({ifd.GPS: gps} if gps else {}))
+    photo |= {ifd.MAKER_NOTE: ifd.ascii_text("")} if b"CMT3" in head else {}
+    return about | ({ifd.EXIF: photo} if photo else {}) | ({ifd.GPS: gps} if gps else {})
 
 
 def _shot_of_thumbnail(raw: Any) -> ifd.Tree:
@@ -177,11 +214,14 @@ def _shot_of_thumbnail(raw: Any) -> ifd.Tree:
         block = Pillow.open(io.BytesIO(jpeg)).info.get("exif", b"") if isinstance(jpeg, bytes) else b""
     except (rawpy.LibRawError, UnidentifiedImageError):
         block = b""
-    return described(exif_tree(exif_body(block))[0])
+    return exif_tree(exif_body(block))[0]
 
 
-def _meta(raw: Any, path: Path, tags: ifd.Tree, first: ifd.Entries) -> Meta:
+def _meta(raw: Any, path: Path, whole: ifd.Tree, first: ifd.Entries) -> Meta:
     """Collect what the file says about the shot; LibRaw's reading where it has one."""
+    has_notes = ifd.MAKER_NOTE in ifd.branch(whole, ifd.EXIF) or _PRIVATE in whole
+    dropped = ("the camera's own notes (MakerNote)",) * has_notes + ("IPTC",) * (_IPTC in whole)
+    tags = described(whole)
     other, lens, photo = raw.other, raw.lens.model, ifd.branch(tags, ifd.EXIF)
     if lens and ifd.LENS not in photo:
         photo[ifd.LENS] = ifd.ascii_text(lens)
@@ -192,10 +232,11 @@ def _meta(raw: Any, path: Path, tags: ifd.Tree, first: ifd.Entries) -> Meta:
         ifd.block(tags) if tags else None,
         bits=max(8, int(raw.white_level).bit_length()),
         xmp=first[ifd.XMP].data if ifd.XMP in first else None,
+        extra={"dropped": dropped} if dropped else {},
     )
     return replace(
         meta,
-        iso=float(other.iso_speed) or None,
+        iso=meta.iso if meta.iso and meta.iso != 65535 else float(other.iso_speed) or meta.iso,
         exposure_s=meta.exposure_s if ifd.EXPOSURE in photo else float(other.shutter_speed) or None,
-        orientation=_ORIENTATIONS.get(raw.sizes.flip, 1),
+        orientation=_ORIENTATIONS[raw.sizes.flip % 8],
     )

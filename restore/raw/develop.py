@@ -12,7 +12,7 @@ import numpy as np
 from restore.colour import linear_to_srgb
 from restore.errors import ArrayError
 from restore.memory import pages_kept
-from restore.picture import Floats, Image, RawImage
+from restore.picture import Floats, GainMap, Image, RawImage
 from restore.raw.demosaic import demosaic
 from restore.threads import together
 
@@ -41,8 +41,9 @@ def develop(
     """Develop a mosaic into an sRGB picture ``(H, W, 3)`` in 0...1.
 
     White balance scales so that the smallest gain is 1, and light beyond the sensor's white counts as white
-    in all channels: blown areas stay neutral. Negative values (noise below black) are carried through to the
-    one clip at the end. The work goes by strips of rows; their height cannot change the result.
+    in all channels: blown areas stay neutral. Gain maps that a DNG holds come first. Negative values (noise
+    below black) are carried through to the one clip at the end. The work goes by strips of rows; their height
+    cannot change the result.
 
     Parameters
     ----------
@@ -78,7 +79,8 @@ def develop(
 
     with pages_kept():
         together(*(partial(strip, top) for top in range(0, height, STRIP)))
-    return Image(pixels, meta=replace(raw.meta, extra={}))
+    dropped = (*raw.meta.extra.get("dropped", ()), *raw.meta.extra.get("undeveloped", ()))
+    return Image(pixels, meta=replace(raw.meta, extra={"dropped": dropped} if dropped else {}))
 
 
 def standard_tone(linear: Floats) -> Floats:
@@ -97,12 +99,20 @@ def _camera_rgb(raw: RawImage, gains: Floats, top: int) -> Floats:
     """White-balanced camera colours ``(h, W, 3)`` of the strip that begins at row ``top``."""
     start = max(0, top - _MARGIN)
     strip = raw.mosaic[start : top + STRIP + _MARGIN].copy()
+    for shading in _gain_maps(raw):
+        shading.apply(strip, start)
     period = len(raw.cfa)
     for row, sites in enumerate(raw.cfa):
         for column, colour in enumerate(sites):
             strip[row::period, column::period] *= gains[colour]
     np.minimum(strip, 1, out=strip)
     return demosaic(strip, raw.cfa)[top - start :][:STRIP]
+
+
+def _gain_maps(raw: RawImage) -> tuple[GainMap, ...]:
+    """Gain maps of a mosaic that is still the whole visible area, which is what they count from."""
+    maps: tuple[GainMap, ...] = raw.meta.extra.get("gain_maps", ())
+    return maps if maps and raw.meta.extra["sensor"].size == raw.size else ()
 
 
 def _gains(raw: RawImage, white_balance: WhiteBalance) -> Gains:

@@ -14,6 +14,8 @@ import pytest
 from PIL import ExifTags, ImageCms
 from PIL import Image as Pillow
 
+from restore.files import ifd
+from restore.files.ifd import make, rational
 from restore.files.metadata import exif_tree
 from restore.picture import Image, Meta
 
@@ -75,6 +77,45 @@ def heic(path: Path, **options: object) -> np.ndarray:
     file = pillow_heif.from_bytes("RGB", (64, 64), samples.tobytes())
     file.save(path, quality=95, chroma=444, **options)
     return samples / 255
+
+
+DNG_TAGS = {
+    33421: make(ifd.SHORT, 2, 2),
+    33422: make(ifd.BYTE, 0, 1, 1, 2),
+    ifd.MAKE: ifd.ascii_text("Maker"),
+    ifd.MODEL: ifd.ascii_text("Model"),
+    ifd.DNG_VERSION: make(ifd.BYTE, 1, 4, 0, 0),
+    50708: ifd.ascii_text("Maker Model"),
+    ifd.BLACK: make(ifd.SHORT, 600),
+    50717: make(ifd.LONG, 15000),
+    50721: rational(0.8, -0.2, -0.1, -0.5, 1.2, 0.3, -0.1, 0.2, 0.7, signed=True),
+    50728: rational(0.5, 1, 0.75),
+    50778: make(ifd.SHORT, 21),
+}
+
+
+def dng(path, tags=None, values=None):
+    """A DNG of one directory, with ``tags`` beside or in place of `DNG_TAGS`."""
+    if values is None:
+        values = np.random.default_rng(5).integers(500, 15100, (40, 60)).astype(np.uint16)
+    layout = {
+        ifd.SUBFILE: make(ifd.LONG, 0),
+        ifd.WIDTH: make(ifd.LONG, values.shape[1]),
+        ifd.HEIGHT: make(ifd.LONG, values.shape[0]),
+        ifd.BITS: make(ifd.SHORT, 8 * values.itemsize),
+        ifd.CODEC: make(ifd.SHORT, 1),
+        ifd.PHOTOMETRIC: make(ifd.SHORT, 32803),
+        ifd.PLACES: make(ifd.LONG, 0),
+        ifd.SAMPLES: make(ifd.SHORT, 1),
+        ifd.ROWS: make(ifd.LONG, values.shape[0]),
+        ifd.LENGTHS: make(ifd.LONG, values.nbytes),
+        ifd.PLANAR: make(ifd.SHORT, 1),
+        ifd.SAMPLE_FORMAT: make(ifd.SHORT, 3 if values.dtype.kind == "f" else 1),
+    }
+    tree = layout | DNG_TAGS | (tags or {})
+    tree[ifd.PLACES] = make(ifd.LONG, len(ifd.block(tree)))
+    path.write_bytes(ifd.block(tree) + values.tobytes())
+    return path
 
 
 PEAK = """

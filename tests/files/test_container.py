@@ -37,7 +37,7 @@ from restore.errors import (
     TooLargeError,
     UnsupportedError,
 )
-from restore.files import Limits, ifd, kind, read, suffix, write
+from restore.files import Limits, ifd, kind, not_kept, read, suffix, write
 from restore.picture import Image
 
 
@@ -280,3 +280,19 @@ def test_mutated_files_never_leak_a_librarys_exception(tmp_path):
                 found["refused"] += error.path == tmp_path / "mutant"
     assert found["refused"] > 100
     assert found["read"] > 50
+
+
+def test_what_bmp_and_dng_do_not_hold_is_said():
+    photo = picture(256, 3, has_alpha=False, icc=ICC, exif=exif_block(), xmp=XMP)
+    assert not_kept(Path("a.bmp"), photo) == ("EXIF", "XMP")
+    assert not_kept(Path("a.dng"), photo) == ("colour profile: a DNG's colours are written as those of sRGB",)
+    assert not_kept(Path("a.tif"), photo) == ()
+
+
+@pytest.mark.parametrize("length", [65504, 65505, 300_000])
+def test_xmp_of_a_raw_that_is_too_long_for_a_jpeg_is_left_out_and_that_is_said(length, tmp_path):
+    photo = picture(256, 3, has_alpha=False, format="raw", xmp=b"<x>" + b"a" * (length - 7) + b"</x>")
+    fits = length == 65504
+    assert not_kept(tmp_path / "a.jpg", photo) == (() if fits else ("XMP, too long for a JPEG",))
+    assert read(write(tmp_path / "a.jpg", photo)).meta.xmp == (photo.meta.xmp if fits else None)
+    assert read(write(tmp_path / "a.png", photo)).meta.xmp == photo.meta.xmp

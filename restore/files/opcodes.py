@@ -1,0 +1,80 @@
+"""Corrections that a DNG asks for in its opcode lists: the gain maps, which are applied, and what else there is."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+
+from restore.files import ifd
+from restore.picture import GainMap
+
+LISTS = {51008, 51009, 51022}
+"""Tags of what is to be done to the sensor's values as stored, to the linear mosaic, and to the colours."""
+
+_OF_MOSAIC, _GAIN_MAP = 51009, 9
+_HEADER = struct.Struct(">10I4dI")
+_MOST_POINTS, _MOST_MAPS = 512, 64
+
+
+def corrections(tags: ifd.Entries, top: int, left: int) -> tuple[tuple[GainMap, ...], tuple[str, ...]]:
+    """Return the gain maps of a mosaic, and what else is asked for, in phrases.
+
+    Maps count from the active area; those returned from the visible one, which begins at row ``top`` and column
+    ``left`` of the sensor.
+    """
+    height, width = (*ifd.integers(tags, ifd.HEIGHT), 0)[0], (*ifd.integers(tags, ifd.WIDTH), 0)[0]
+    area = ifd.integers(tags, ifd.ACTIVE_AREA)
+    area = area if len(area) == 4 else (0, 0, height, width)
+    maps, others = list[GainMap](), set[int]()
+    for place in LISTS & tags.keys():
+        for code, data in _opcodes(tags[place].data):
+            found = _gain_map(data, area, top, left) if (place, code) == (_OF_MOSAIC, _GAIN_MAP) else None
+            if found and len(maps) < _MOST_MAPS:
+                maps.append(found)
+            else:
+                others.add(code)
+    codes = ", ".join(map(str, sorted(others)[:10]))
+    return tuple(maps), ((f"corrections of lens or sensor that the DNG asks for (opcodes {codes})",) if codes else ())
+
+
+def _opcodes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Give the number and the parameters of each opcode; in all files the most significant byte comes first."""
+    at = 4
+    while at + 16 <= len(data):
+        code, _, _, size = struct.unpack_from(">4I", data, at)
+        yield code, data[at + 16 : at + 16 + size]
+        at += 16 + size
+
+
+def _gain_map(data: bytes, area: tuple[int, ...], top: int, left: int) -> GainMap | None:
+    """Return a gain map of the only plane that a mosaic has; None for any other and for damaged ones."""
+    if len(data) < _HEADER.size:
+        return None
+    *bounds, plane, _, down, across, rows, columns, step_v, step_h, from_v, from_h, planes = _HEADER.unpack_from(data)
+    numbers = data[_HEADER.size :][: 4 * rows * columns * planes]
+    size = area[2] - area[0], area[3] - area[1]
+    is_sane = (
+        min(size) > 0
+        and 0 < rows <= _MOST_POINTS
+        and 0 < columns <= _MOST_POINTS
+        and down > 0
+        and across > 0
+        and planes > 0
+    )
+    if plane or not is_sane or len(numbers) < 4 * rows * columns * planes or not (step_v > 0 and step_h > 0):
+        return None
+    points = np.frombuffer(numbers, ">f4").reshape(rows, columns, planes)[..., 0].astype(np.float32)
+    if not (np.isfinite(points).all() and np.isfinite([step_v, step_h, from_v, from_h]).all() and points.min() > 0):
+        return None
+    moved = area[0] - top, area[1] - left
+    return GainMap(
+        area=tuple(side + moved[i % 2] for i, side in enumerate(bounds)),
+        pitch=(down, across),
+        size=size,
+        moved=moved,
+        origin=(from_v, from_h),
+        step=(step_v, step_h),
+        points=points,
+    )

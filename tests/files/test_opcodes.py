@@ -1,0 +1,107 @@
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made import dng
+
+from restore.files import ifd, not_kept, read, write
+from restore.files.ifd import make
+from restore.files.opcodes import LISTS
+from restore.files.sensor import read_raw
+from restore.raw.develop import develop
+
+GAINS = np.float32([[1, 2, 3], [4, 5, 6]])
+
+
+def opcode(code, data):
+    return struct.pack(">4I", code, 0x01030000, 0, len(data)) + data
+
+
+def gain_map(points, *, bounds=(0, 0, 40, 60), pitch=(1, 1), origin=(0.0, 0.0), plane=0, step=None):
+    rows, columns = points.shape
+    step = step or (1 / max(1, rows - 1), 1 / max(1, columns - 1))
+    head = struct.pack(">10I4dI", *bounds, plane, 1, *pitch, rows, columns, *step, *origin, 1)
+    return opcode(9, head + points.astype(">f4").tobytes())
+
+
+def opcode_list(*opcodes):
+    return ifd.Entry(ifd.UNDEFINED, struct.pack(">I", len(opcodes)) + b"".join(opcodes))
+
+
+def shaded(raw):
+    """What the gain maps of a raw make of a mosaic of ones, whole and in strips."""
+    whole = np.ones(raw.size, np.float32)
+    for one in raw.meta.extra["gain_maps"]:
+        one.apply(whole, 0)
+    parts = [np.ones((7, raw.size[1]), np.float32) for _ in range(0, raw.size[0], 7)]
+    for number, part in enumerate(parts):
+        for one in raw.meta.extra["gain_maps"]:
+            one.apply(part, 7 * number)
+    np.testing.assert_array_equal(np.concatenate(parts)[: raw.size[0]], whole)
+    return whole
+
+
+def test_a_gain_map_is_linear_between_its_points(tmp_path):
+    raw = read_raw(dng(tmp_path / "a.dng", {51009: opcode_list(gain_map(GAINS))}))
+    down, across = (np.arange(40)[:, None] + 0.5) / 40, (np.arange(60) + 0.5) / 60
+    np.testing.assert_allclose(shaded(raw), 1 + 3 * down + 2 * across, rtol=1e-5)
+
+
+def test_a_map_for_each_site_counts_from_the_active_area(tmp_path):
+    maps = [gain_map(np.full((1, 1), 2.0 + i), bounds=(i // 2, i % 2, 34, 52), pitch=(2, 2)) for i in range(4)]
+    area = {ifd.ACTIVE_AREA: make(ifd.LONG, 5, 7, 39, 59)}  # LibRaw makes it begin at 6, 8
+    raw = read_raw(dng(tmp_path / "a.dng", {51009: opcode_list(*maps), **area}))
+    assert raw.meta.extra["sensor"].top == 6
+    np.testing.assert_array_equal(shaded(raw)[:2, :2], [[5, 4], [3, 2]])
+    assert (shaded(raw)[0::2, 0::2] == 5).all()
+    assert 51009 not in [*ifd.directories(write(tmp_path / "b.dng", raw).read_bytes())][1]  # would name other sites
+
+
+def test_an_evenly_lit_card_behind_a_shading_lens_is_developed_even(tmp_path):
+    gains = np.float32([[2, 1, 2]])
+    card = 600 + 3000 / np.interp((np.arange(60) + 0.5) / 60, [0, 0.5, 1], gains[0])
+    values = np.rint(np.broadcast_to(card, (40, 60))).astype(np.uint16)
+    flat, plain = (dng(tmp_path / name, tags, values) for name, tags in (
+        ("a.dng", {51009: opcode_list(gain_map(gains, bounds=(0, 0, 40, 60)))}), ("b.dng", {}),
+    ))  # fmt: skip
+    assert np.ptp(develop(read_raw(plain)).pixels, axis=1).min() > 0.1
+    assert np.ptp(develop(read(flat)).pixels, axis=1).max() < 0.005
+    raw = read_raw(flat)
+    cut = replace(raw, mosaic=raw.mosaic[:20])
+    assert np.ptp(develop(cut).pixels, axis=1).min() > 0.1
+
+
+def test_what_is_not_applied_is_said_of_the_picture_and_kept_in_a_dng(tmp_path):
+    lists = {51008: opcode_list(opcode(5, bytes(8))), 51022: opcode_list(opcode(1, bytes(100)), gain_map(GAINS))}
+    raw = read_raw(dng(tmp_path / "a.dng", lists))
+    assert raw.meta.extra["gain_maps"] == ()
+    assert "opcodes 1, 5, 9" in not_kept(tmp_path / "a.png", develop(raw))[0]
+    assert not not_kept(tmp_path / "b.dng", raw)
+    _, below = ifd.directories(write(tmp_path / "b.dng", raw).read_bytes())
+    assert {code: below.get(code) for code in LISTS & lists.keys()} == lists
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"\0\0",
+        opcode(9, b""),
+        opcode(9, bytes(76)),
+        gain_map(GAINS)[:-4],
+        gain_map(GAINS, plane=1),
+        gain_map(GAINS, pitch=(0, 1)),
+        gain_map(GAINS, step=(float("nan"), 1.0)),
+        gain_map(GAINS, step=(0.0, 1.0)),
+        gain_map(GAINS * np.nan),
+        gain_map(-GAINS),
+        gain_map(GAINS, bounds=(100, 100, 10, 10)),
+        struct.pack(">4I", 9, 0, 0, 0xFFFFFFFF),
+    ],
+)
+def test_damaged_opcodes_change_nothing(damaged, tmp_path):
+    tag = ifd.Entry(ifd.UNDEFINED, struct.pack(">I", 0xFFFFFFFF) + damaged)
+    raw = read_raw(dng(tmp_path / "a.dng", {51009: tag}))
+    assert (shaded(raw) == 1).all()
+    assert develop(raw).size == (40, 60)

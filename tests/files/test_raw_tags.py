@@ -1,0 +1,168 @@
+"""Raw files made tag by tag: what a DNG says of its levels and place is what counts."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from made import dng
+
+from restore.errors import ReadError, UnsupportedError
+from restore.files import ifd, not_kept, read, write
+from restore.files.dng import write_dng
+from restore.files.ifd import make, rational
+from restore.files.levels import white_level
+from restore.files.metadata import exif_tree
+from restore.files.sensor import read_raw
+from restore.raw.develop import develop
+
+
+def rewritten(raw, folder):
+    write_dng(folder / "again.dng", raw)
+    return read_raw(folder / "again.dng")
+
+
+@pytest.mark.parametrize("tags", [{ifd.MAKE: ifd.ascii_text("NIKON")}, {50734: rational(0.8)}])
+def test_white_is_what_the_dng_says(tags, tmp_path):
+    assert read_raw(dng(tmp_path / "a.dng", tags)).white == 15000
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_read(orientation, tmp_path):
+    raw = read_raw(dng(tmp_path / "a.dng", {ifd.ORIENTATION: make(ifd.SHORT, orientation)}))
+    assert raw.meta.orientation == orientation
+    assert rewritten(raw, tmp_path).meta.orientation == orientation
+
+
+def test_black_is_a_fraction_where_the_dng_says_so(tmp_path):
+    levels = {ifd.BLACK_REPEAT: make(ifd.SHORT, 2, 2), ifd.BLACK: rational(600.75, 601.5, 602.25, 600.5)}
+    raw = read_raw(dng(tmp_path / "a.dng", levels))
+    assert raw.black == ((600.75, 601.5), (602.25, 600.5))
+    again = rewritten(raw, tmp_path)
+    np.testing.assert_array_equal(again.mosaic, raw.mosaic)
+
+
+def test_each_site_gets_the_mean_of_a_larger_table_of_black(tmp_path):
+    table = np.arange(600, 616).reshape(4, 4)
+    levels = {ifd.BLACK_REPEAT: make(ifd.SHORT, 4, 4), ifd.BLACK: make(ifd.SHORT, *table.ravel())}
+    raw = read_raw(dng(tmp_path / "a.dng", levels))
+    expected = [[table[row::2, column::2].mean() for column in (0, 1)] for row in (0, 1)]
+    np.testing.assert_array_equal(raw.black, expected)
+    np.testing.assert_array_equal(rewritten(raw, tmp_path).mosaic, raw.mosaic)
+
+
+@pytest.mark.parametrize("repeat", [(1, 1, 1), (4,), (0, 0), (3, 1)])
+def test_a_damaged_table_of_black_is_passed_over(repeat, tmp_path):
+    levels = {ifd.BLACK_REPEAT: make(ifd.SHORT, *repeat)}
+    assert read_raw(dng(tmp_path / "a.dng", levels)).size == (40, 60)
+
+
+def test_floats_become_a_dng_with_levels_of_its_own(tmp_path):
+    values = np.random.default_rng(6).random((40, 60), np.float32)
+    values[0, 0] = 1
+    levels = {ifd.BLACK: make(ifd.SHORT, 0), 50717: make(ifd.LONG, 1)}
+    raw = read_raw(dng(tmp_path / "a.dng", levels, values))
+    np.testing.assert_allclose(raw.mosaic, values, atol=1e-4)
+    assert "rounded" in raw.meta.extra["dropped"][0]
+    np.testing.assert_array_equal(rewritten(raw, tmp_path).mosaic, raw.mosaic)
+
+
+def test_floats_above_a_fractional_black_are_refused(tmp_path):
+    values = np.full((40, 60), 0.5, np.float32)
+    path = dng(tmp_path / "a.dng", {ifd.BLACK: rational(0.04), 50717: make(ifd.LONG, 1)}, values)
+    with pytest.raises(UnsupportedError, match="fractional black level"):
+        read_raw(path)
+
+
+def test_a_dng_keeps_what_its_profile_needs_and_no_pointers(tmp_path):
+    kept = {51107: make(ifd.LONG, 1), 51108: make(ifd.LONG, 1), 51109: rational(-0.35, signed=True)}
+    kept |= {51105: ifd.ascii_text("camera A"), 51110: make(ifd.LONG, 1), 51043: make(ifd.BYTE, *range(8))}
+    raw = read_raw(dng(tmp_path / "a.dng", {**kept, 50933: make(ifd.LONG, 1234)}))
+    write_dng(tmp_path / "b.dng", raw)
+    first = next(ifd.directories((tmp_path / "b.dng").read_bytes()))
+    assert {code: first.get(code) for code in kept} == kept
+    assert 50933 not in first
+
+
+def test_black_is_not_measured_anew_where_libraw_moves_the_visible_area(tmp_path):
+    area = {ifd.ACTIVE_AREA: make(ifd.LONG, 5, 7, 39, 59), 50830: make(ifd.LONG, 0, 0, 40, 7)}
+    raw = read_raw(dng(tmp_path / "a.dng", area))
+    again = rewritten(raw, tmp_path)
+    assert again.black == raw.black
+    np.testing.assert_array_equal(again.mosaic, raw.mosaic)
+
+
+def test_a_developed_raw_does_not_say_what_was_true_of_the_raw_alone(tmp_path):
+    settings = b'<r xmlns:crs="http://ns.adobe.com/camera-raw-settings/1.0/" crs:Exposure2012="+2.00" xmp:Rating="4"/>'
+    photo = {40961: make(ifd.SHORT, 65535), 40962: make(ifd.LONG, 9000), 40963: make(ifd.LONG, 6000)}
+    photo |= {ifd.ISO: make(ifd.SHORT, 400), ifd.MAKER_NOTE: ifd.Entry(ifd.UNDEFINED, b"Maker\0" * 9)}
+    source = dng(tmp_path / "a.dng", {ifd.EXIF: photo, ifd.XMP: ifd.Entry(ifd.BYTE, settings)})
+    raw = read_raw(source)
+    picture = develop(raw)
+    assert "MakerNote" in not_kept(tmp_path / "a.png", picture)[0]
+    for name in ("a.png", "a.jpg", "a.tif"):
+        meta = read(write(tmp_path / name, picture)).meta
+        shot = ifd.branch(exif_tree(meta.exif)[0], ifd.EXIF)
+        assert [ifd.numbers(shot, tag) for tag in (40961, 40962, 40963, ifd.ISO)] == [(1,), (60,), (40,), (400,)]
+        assert b'camera-raw-settings/1.0/"' not in meta.xmp
+        assert b'xmp:Rating="4"' in meta.xmp
+    again = rewritten(raw, tmp_path).meta
+    assert again.xmp == settings
+    assert ifd.numbers(ifd.branch(exif_tree(again.exif)[0], ifd.EXIF), 40961) == (65535,)
+
+
+@pytest.mark.parametrize(
+    ("photo", "iso"),
+    [
+        ({ifd.ISO: make(ifd.SHORT, 65535), 34866: make(ifd.LONG, 102400)}, 102400),
+        ({ifd.ISO: make(ifd.LONG, 102400)}, 102400),
+        ({ifd.ISO: make(ifd.SHORT, 65535)}, 65535),
+        ({ifd.ISO: make(ifd.SHORT, 400), 34866: make(ifd.LONG, 800)}, 400),
+    ],
+)
+def test_iso_speeds_of_more_than_two_bytes(photo, iso, tmp_path):
+    raw = read_raw(dng(tmp_path / "a.dng", {ifd.EXIF: photo}))
+    assert raw.meta.iso == iso
+    assert read(write(tmp_path / "a.jpg", develop(raw))).meta.iso == iso
+
+
+@pytest.mark.parametrize("white", [500, 600])
+def test_white_below_black_is_damage_also_of_a_grey_sensor(white, tmp_path):
+    grey = {ifd.PHOTOMETRIC: make(ifd.SHORT, 34892), 50717: make(ifd.LONG, white)}
+    for tags in (grey, {50717: grey[50717]}):
+        with pytest.raises(ReadError, match=f"white level {white} is not above black level 600;"):
+            read_raw(dng(tmp_path / "a.dng", tags))
+
+
+def test_white_balance_by_the_chromaticity_of_the_light(tmp_path):
+    light = {50729: rational(0.4476, 0.4074), 50728: make(ifd.LONG, 0)}
+    raw = read_raw(dng(tmp_path / "a.dng", light))
+    matrix = np.reshape([0.8, -0.2, -0.1, -0.5, 1.2, 0.3, -0.1, 0.2, 0.7], (3, 3))
+    red, green, blue = matrix @ (0.4476 / 0.4074, 1, (1 - 0.4476 - 0.4074) / 0.4074)
+    assert raw.white_balance == pytest.approx((green / red, 1, green / blue), rel=1e-3)
+    again = rewritten(raw, tmp_path)
+    assert again.white_balance == pytest.approx(raw.white_balance, rel=1e-3)
+
+
+def test_pixels_that_are_not_square_are_told(tmp_path):
+    picture = develop(read_raw(dng(tmp_path / "a.dng", {50718: rational(1, 2)})))
+    assert "not square" in not_kept(tmp_path / "a.png", picture)[0]
+    assert not not_kept(tmp_path / "a.png", develop(read_raw(dng(tmp_path / "a.dng"))))
+
+
+@pytest.mark.parametrize("name", ["a.dng", "a.jpg", "a.png", "a.tif"])
+def test_ratings_and_words_of_a_raw_are_kept_and_lost_iptc_is_said(name, tmp_path):
+    words = ifd.Entry(ifd.BYTE, "sea\0".encode("utf-16-le"))
+    tags = {18246: make(ifd.SHORT, 4), 18249: make(ifd.SHORT, 75), 40094: words}
+    raw = read_raw(dng(tmp_path / "raw.dng", {**tags, 33723: ifd.Entry(ifd.UNDEFINED, b"\x1c\x02\x78\0\1a")}))
+    picture = raw if name == "a.dng" else develop(raw)
+    assert not_kept(tmp_path / name, picture) == ("IPTC",)
+    kept = exif_tree(read(write(tmp_path / name, picture)).meta.exif)[0]
+    assert {tag: kept.get(tag) for tag in tags} == tags
+
+
+@pytest.mark.parametrize(
+    ("own", "white"), [([14504] * 4, 15520), ([13000] * 4, 13000), ([700] * 4, 15520), (None, 15520)]
+)
+def test_a_cameras_own_white_counts_unless_it_is_a_guess(own, white):
+    raw = SimpleNamespace(white_level=15520, camera_white_level_per_channel=own)
+    assert white_level(raw, is_dng=False) == white  # 14504 is 15520 / 1.07, LibRaw's guess for every Nikon
