@@ -76,10 +76,8 @@ def run(
         The file cannot be read.
     """
     if recipe is None:
-        steps = tuple(
-            Step.make(method=name.strip(), strength=strength, settings=settings) for name in method.split(",")
-        )
-        recipe = Recipe.make(steps=steps, noise=noise, tile=tile, precision=precision, seed=seed)
+        steps = tuple(Step(method=name.strip(), strength=strength, settings=settings) for name in method.split(","))
+        recipe = Recipe(steps=steps, noise=noise, tile=tile, precision=precision, seed=seed)
     elif settings or method != AUTO:
         raise RecipeError("give either a recipe, or a method with its knobs, not both")
     runtime = Runtime(device=device)
