@@ -79,6 +79,9 @@ class Meta:
 
 def _locked(array: NDArray[Any], ndim: int, what: str) -> Floats:
     """Return a read-only float32 view of ``array``, or raise."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+        found = getattr(array, "dtype", type(array).__name__)
+        raise ArrayError(f"{what} must be a numpy array of floats in which 1 is white, got {found}")
     if array.ndim != ndim:
         raise ArrayError(f"{what} must have {ndim} axes, got shape {array.shape}")
     floats = array.astype(np.float32, copy=False).view()
@@ -100,7 +103,7 @@ class Image:
     Raises
     ------
     ArrayError
-        The shapes do not fit.
+        The shapes do not fit, or it is no array of floats.
     """
 
     pixels: Floats
