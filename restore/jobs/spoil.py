@@ -49,7 +49,11 @@ def spoil_all(
     failed = 0
     for item in found:
         name = item.relative.with_suffix(".png")
-        targets = {out / name: spec} if spec else {out / task.replace(" ", "_") / name: s for task, s in FROZEN.items()}
+        targets = (
+            {out / name: spec}
+            if spec is not None
+            else {out / task.replace(" ", "_") / name: s for task, s in FROZEN.items()}
+        )
         try:
             spoil(item.path, targets, seed)
         except RecipeError:
