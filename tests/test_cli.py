@@ -414,6 +414,7 @@ def test_a_checkpoint_that_runs_code_is_refused(call, tmp_path: Path) -> None:
     code, _, err = call(*words)
     assert code == 1
     assert "cannot be read as a PyTorch checkpoint" in err
+    assert "weights_only" not in err, "PyTorch's advice to let it run"
     assert not (tmp_path / "sprung").exists()
 
 

@@ -41,11 +41,12 @@ class Nets:
     in_int8: UnshuffleUNet | None
 
     @classmethod
-    def of(cls, state: State, compute: Compute) -> Nets:
+    def of(cls, state: State, compute: Compute, channels: int) -> Nets:
         """Build them from a state dict, made ready."""
+        net = UnshuffleUNet.from_state(state).checked(2, channels)
         is_int8 = compute.is_int8 and int8.is_fit(state)
         in_int8 = _ready(int8.network(state), compute) if is_int8 else None
-        return cls(_ready(UnshuffleUNet.from_state(state), compute), in_int8)
+        return cls(_ready(net, compute), in_int8)
 
     def fitting(self, planes: Tensor, told: float) -> UnshuffleUNet:
         """Return the network in 8-bit integers, if there is one and the picture lies where it was taught."""
@@ -119,7 +120,7 @@ def load(settings: DenoiseSettings, state: State | None, compute: Compute) -> De
         return Denoiser(settings, Nets(_ready(tiny, compute), None), None, compute)
     grey = grey_part(state)
     colour = {name: value for name, value in state.items() if not name.startswith(GREY)}
-    return Denoiser(settings, Nets.of(colour, compute), Nets.of(grey, compute) if grey else None, compute)
+    return Denoiser(settings, Nets.of(colour, compute, 3), Nets.of(grey, compute, 1) if grey else None, compute)
 
 
 def _ready(net: UnshuffleUNet, compute: Compute) -> UnshuffleUNet:
