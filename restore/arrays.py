@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from restore import files, pipeline
 from restore.errors import ArrayError, RecipeError
-from restore.noise import Noise, estimate
+from restore.noise import Noise, relative
 from restore.picture import Floats, Image, Meta, Picture, RawImage
 from restore.recipe import AUTO, Precision, Recipe, Step, Tile
 from restore.result import Result
@@ -191,7 +191,8 @@ def _axis(array: Array, channel_axis: object) -> int:
 
 
 def estimate_noise(picture: Array | Picture | Path | str, *, channel_axis: int | None = -1) -> Noise:
-    """Return the :class:`restore.Noise` of an array, a picture or a picture file."""
-    if isinstance(picture, np.ndarray):
-        return estimate(from_array(picture, channel_axis))
-    return estimate(_read(picture))
+    """Return the :class:`restore.Noise` of an array, a picture or a picture file.
+
+    It is in fractions of white; of floats far from 0...1, of what `run` takes for white.
+    """
+    return relative(from_array(picture, channel_axis) if isinstance(picture, np.ndarray) else _read(picture))

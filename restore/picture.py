@@ -143,6 +143,14 @@ class Image:
             return None
         return (0.0, high) if 0 <= low < high / 2 else (low, high)
 
+    def usual(self) -> Self:
+        """Return the picture with what `unit` counts as black and white at 0 and 1; others as they are."""
+        unit = self.unit()
+        if unit is None:
+            return self
+        pixels = (self.pixels - np.float32(unit[0])) / np.float32(unit[1] - unit[0])
+        return replace(self, pixels=pixels, meta=replace(self.meta, is_float=False))
+
     def thin(self) -> Self:
         """Return the picture with one channel where all three hold the same, as in black and white stored as RGB."""
         red, *others = np.moveaxis(self.pixels, 2, 0)

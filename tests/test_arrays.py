@@ -148,6 +148,14 @@ def test_recipe_or_arguments() -> None:
         restore.run(array, "wavelett")
 
 
+def test_noise_of_counts_is_a_fraction_of_what_is_white() -> None:
+    ramp = np.linspace(0.2, 0.9, 128)[:, None] + np.zeros(128)
+    noisy = 4000 * (ramp + 0.05 * np.random.default_rng(0).standard_normal((128, 128)))
+    found = restore.estimate_noise(noisy)
+    assert found.sigma == pytest.approx(0.05 / 0.9, rel=0.15)
+    assert restore.run(noisy, "wavelet", noise=found.sigma).std() == pytest.approx(4000 * ramp.std(), rel=0.02)
+
+
 def test_estimate() -> None:
     noisy = 0.5 + 0.1 * np.random.default_rng(0).standard_normal((128, 128, 3))
     assert restore.estimate_noise(noisy).sigma == pytest.approx(0.1, rel=0.1)

@@ -323,6 +323,18 @@ def test_info_says_what_is_known_and_what_is_broken(call, tmp_path: Path) -> Non
     assert "is not a picture" in facts[1]["error"]
 
 
+def test_info_of_counts_takes_their_range_for_black_and_white(call, tmp_path: Path) -> None:
+    noisy = np.linspace(0.2, 0.9, 128)[:, None, None] + 0.05 * np.random.default_rng(0).standard_normal((128, 128, 1))
+    counts = restore.Image(4000 * noisy.astype(np.float32), meta=restore.Meta(is_float=True, bits=32))
+    files.write(tmp_path / "counts.tif", counts)
+    _, out, _ = call("info", tmp_path / "counts.tif")
+    assert "values from 0 to 3" in out[0]
+    _, out, _ = call("info", tmp_path / "counts.tif", "--json")
+    facts = json.loads(out[0])
+    assert facts["noise"]["sigma"] == pytest.approx(0.05 / 0.9, rel=0.15)
+    assert facts["unit"] == pytest.approx([0, 3600], rel=0.05)
+
+
 def test_info_of_a_raw(call, shared: Path) -> None:
     code, out, _ = call("info", shared / "data" / "raw" / "nikon_dsc1339_rggb_crop.dng")
     assert code == 0

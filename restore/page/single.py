@@ -51,7 +51,7 @@ class Single:
         shown.keep(folder, "before", before)
         shown.keep(folder, "after", before)
         png = str(shown.write_png(folder / "before.png", shown.reduced(before)[0]))
-        says = words.looked(read, noise.estimate(read), 1 + len(others))
+        says = words.looked(read, noise.relative(read), 1 + len(others))
         return None, None, says, (png, png), self.crop(str(folder), 50, 50), str(folder)
 
     def crop(self, folder: str, across: float, down: float) -> tuple[str, str] | None:
