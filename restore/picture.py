@@ -146,9 +146,11 @@ class Image:
     def usual(self) -> Self:
         """Return the picture with what `unit` counts as black and white at 0 and 1; others as they are."""
         unit = self.unit()
-        if unit is None:
-            return self
-        pixels = (self.pixels - np.float32(unit[0])) / np.float32(unit[1] - unit[0])
+        return self if unit is None else self.between(*unit)
+
+    def between(self, black: float, white: float) -> Self:
+        """Return the picture with this black and this white at 0 and 1."""
+        pixels = (self.pixels - np.float32(black)) / np.float32(white - black)
         return replace(self, pixels=pixels, meta=replace(self.meta, is_float=False))
 
     def thin(self) -> Self:

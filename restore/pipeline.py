@@ -56,7 +56,7 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
     if isinstance(picture, Image) and (thin := picture.thin()) is not picture:
         return run(thin, recipe, runtime, with_uncertainty=with_uncertainty).widened(picture.pixels.shape[2])
     if isinstance(picture, Image) and (unit := _foreign_unit(picture, recipe)):
-        found = run(picture.usual(), recipe, runtime, with_uncertainty=with_uncertainty).unscaled(*unit)
+        found = run(picture.between(*unit), recipe, runtime, with_uncertainty=with_uncertainty).unscaled(*unit)
         return replace(found, picture=replace(found.picture, meta=picture.meta))
     start = time.perf_counter()
     _check_order(picture, recipe)
