@@ -232,4 +232,4 @@ def _write(path: Path, state: dict[str, Tensor], facts: dict[str, str]) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
-        save_file({k: v.contiguous() for k, v in state.items()}, part, metadata={"method": "noise2score"} | facts)
+        save_file({k: v.contiguous() for k, v in state.items()}, part, metadata={"method": METHOD} | facts)

@@ -11,14 +11,12 @@ from torch import Tensor
 from restore.method import Compute, Look, Method, Offer, Role, Scene, Settings, State, knob
 from restore.nets import int8
 from restore.nets.unshuffle_unet import GREY, UnshuffleUNet, grey_part
+from restore.noise import CORRELATED
 from restore.picture import Domain
 from restore.tiling import TileOp
 
 QUIET = 0.5 / 255
 """Noise below half an 8-bit step is not worth a change."""
-
-CORRELATED = 0.15
-"""Correlation of neighbouring pixels' noise from which it counts as camera noise."""
 
 TAUGHT_SIGMA, TAUGHT_BEYOND = 0.25, 1.25
 """Noise, and values beyond black and white, up to which 8-bit integers serve."""
