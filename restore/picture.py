@@ -96,7 +96,7 @@ class Image:
     Parameters
     ----------
     pixels
-        ``(H, W, C)``, C = 3 or 1; see the module for range and colour.
+        ``(H, W, C)``, C = 3 or 1; see the module for range and colour. Of float32 no copy is made: leave it alone.
     alpha
         ``(H, W)`` in 0...1, straight (not premultiplied), or None.
 

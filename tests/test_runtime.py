@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from restore import pipeline, runtime
+from restore import methods, pipeline, runtime
 from restore.errors import Cancelled, RecipeError
 from restore.memory import pages_kept
+from restore.nets import int8
 from restore.picture import Image
 from restore.recipe import Recipe, Step
 from restore.runtime import Runtime, fewest_pixels, tile_size
@@ -53,6 +54,14 @@ def test_the_restorers_used_last_stay() -> None:
     machine.load(Step(method="none"), compute)
     assert machine.load(steps[0], compute) is loaded[0]
     assert machine.load(steps[1], compute) is not loaded[1]
+
+
+@pytest.mark.parametrize("method", [name for name, method in methods.registry().items() if method.weights])
+def test_random_numbers_of_the_caller_stay_as_they_are(method: str) -> None:
+    int8.is_exact.cache_clear()
+    before, machine = torch.random.get_rng_state(), Runtime(device="cpu")
+    machine.load(Step(method=method), machine.compute("auto"))
+    assert torch.equal(before, torch.random.get_rng_state())
 
 
 FORKS = """
