@@ -210,6 +210,11 @@ class RawImage:
         Gains of R, G, B as shot, green = 1.
     camera_to_srgb
         ``(3, 3)`` from white-balanced camera RGB to linear sRGB; rows sum to 1.
+
+    Raises
+    ------
+    ArrayError
+        The shapes do not fit, it is no array of floats, or a pattern or levels that no sensor has.
     """
 
     mosaic: Floats
@@ -223,11 +228,21 @@ class RawImage:
     def __post_init__(self) -> None:
         object.__setattr__(self, "mosaic", _locked(self.mosaic, 2, "mosaic"))
         object.__setattr__(self, "camera_to_srgb", _locked(self.camera_to_srgb, 2, "camera_to_srgb"))
-        shape, black = np.array(self.cfa).shape, np.array(self.black)
-        if len(shape) != 2 or black.shape != shape:
+        try:
+            for name in ("cfa", "black"):
+                object.__setattr__(self, name, tuple(tuple(row) for row in getattr(self, name)))
+            (width,) = {*map(len, self.cfa), *map(len, self.black)}
+        except (TypeError, ValueError):
+            width = 0
+        if not width or len(self.cfa) != len(self.black):
             raise ArrayError(f"cfa and black must be tables of one shape, got {self.cfa} and {self.black}")
-        if not float(black.max()) < self.white:
-            raise ArrayError(f"white level {self.white} must lie above the black level {float(black.max())}")
+        if not {site for row in self.cfa for site in row} <= {0, 1, 2}:
+            raise ArrayError(f"cfa holds 0 for red, 1 for green and 2 for blue, got {self.cfa}")
+        black = float(np.max(self.black))
+        if not black < self.white:
+            raise ArrayError(f"white level {self.white} must lie above the black level {black}")
+        if self.camera_to_srgb.shape != (3, 3):
+            raise ArrayError(f"camera_to_srgb must be 3 x 3, got shape {self.camera_to_srgb.shape}")
 
     @property
     def domain(self) -> Domain:

@@ -109,6 +109,27 @@ def test_a_picture_is_made_of_floats() -> None:
             restore.Image(array)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cfa", ((0, 1), (1,))),
+        ("cfa", ((0, 9), (1, 2))),
+        ("cfa", ()),
+        ("cfa", ((0, 1), ())),
+        ("black", 64.0),
+        ("black", ((2000.0, 0.0), (0.0, 0.0))),
+        ("white", np.nan),
+        ("camera_to_srgb", np.eye(2, dtype=np.float32)),
+    ],
+)
+def test_a_mosaic_that_no_sensor_gives_is_refused(field, value) -> None:
+    mosaic, zeros = made((16, 16), np.float32), ((0.0, 0.0), (0.0, 0.0))
+    fields = {"mosaic": mosaic, "cfa": [[0, 1], [1, 2]], "black": zeros, "white": 1023.0}
+    assert restore.RawImage(**fields).is_bayer
+    with pytest.raises(ArrayError):
+        restore.RawImage(**{**fields, field: value})
+
+
 def test_an_array_is_not_written_but_said_how(tmp_path) -> None:
     with pytest.raises(ArrayError, match=r"restore.Image\(array\)"):
         restore.write(tmp_path / "a.png", made((4, 4, 3), np.float32))
