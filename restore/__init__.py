@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from restore import errors, methods
+    from restore import errors, files, methods
     from restore.arrays import estimate_noise, run, run_with_uncertainty
     from restore.errors import RestoreError
     from restore.files import read, write
@@ -50,6 +50,7 @@ __all__ = [
     "calibrate",
     "errors",
     "estimate_noise",
+    "files",
     "methods",
     "read",
     "run",
@@ -59,7 +60,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("errors", "methods"):
+    if name in ("errors", "files", "methods"):
         return import_module(f"restore.{name}")
     if name in _HOME:
         return getattr(import_module(f"restore.{_HOME[name]}"), name)

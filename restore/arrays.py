@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from restore import files, pipeline
 from restore.errors import ArrayError, RecipeError
-from restore.noise import Noise, estimate
-from restore.picture import Image, Meta, Picture, RawImage
-from restore.recipe import AUTO, Recipe, Step
+from restore.noise import Noise, relative
+from restore.picture import Floats, Image, Meta, Picture, RawImage
+from restore.recipe import AUTO, Precision, Recipe, Step, Tile
 from restore.result import Result
 from restore.runtime import Device, Runtime
 
@@ -29,8 +29,8 @@ def run(
     noise: float | None = None,
     strength: float = 1.0,
     device: Device = "auto",
-    tile: int | str = "auto",
-    precision: str = "auto",
+    tile: Tile = "auto",
+    precision: Precision = "auto",
     seed: int = 0,
     recipe: Recipe | None = None,
     channel_axis: int | None = -1,
@@ -45,7 +45,7 @@ def run(
         with the type's maximum as white, float16/32/64 with 1.0 as white (values outside 0...1 are welcome). Or an
         ``Image``, a ``RawImage``, or the path of a picture file.
     method
-        A name of :func:`restore.methods`, several joined by commas, or ``"auto"``.
+        A name in ``restore.methods.registry()``, several joined by commas, or ``"auto"``.
     noise
         Noise sigma as a fraction of white; None estimates it.
     strength
@@ -53,7 +53,7 @@ def run(
     device, tile, precision, seed
         As in the command: ``"auto"``, or what you want.
     recipe
-        A whole recipe, in place of all arguments before it.
+        A whole recipe, in place of all arguments before it but the device.
     channel_axis
         Which axis of an array holds the channels; None for a grey array of two axes. Arrays of two axes are grey
         whatever this says.
@@ -64,24 +64,25 @@ def run(
     -------
     array or Image
         For an array: a new array of the same shape and type (the input is never changed). For a picture or a path:
-        a developed ``Image``.
+        a developed ``Image``; a ``RawImage`` where the recipe keeps the mosaic.
 
     Raises
     ------
     ArrayError
         Not a picture: wrong shape or type, or values that are not finite or absurdly large.
     RecipeError
-        Unknown method or knob.
+        Unknown method or knob, or a value out of range; a recipe and what it holds.
     FileError
         The file cannot be read.
+    RestoreError
+        Another of `restore.errors`: weights, memory, or a result that must not be kept.
     """
+    _check_kinds(method, recipe)
     if recipe is None:
-        steps = tuple(
-            Step.make(method=name.strip(), strength=strength, settings=settings) for name in method.split(",")
-        )
-        recipe = Recipe.make(steps=steps, noise=noise, tile=tile, precision=precision, seed=seed)
-    elif settings or method != AUTO:
-        raise RecipeError("give either a recipe, or a method with its knobs, not both")
+        steps = tuple(Step(method=name.strip(), strength=strength, settings=settings) for name in method.split(","))
+        recipe = Recipe(steps=steps, noise=noise, tile=tile, precision=precision, seed=seed)
+    elif settings or (method, noise, strength, tile, precision, seed) != (AUTO, None, 1.0, "auto", "auto", 0):
+        raise RecipeError("give either a recipe, or what it holds (method, knobs, noise, strength, ...), not both")
     runtime = Runtime(device=device)
     if isinstance(picture, np.ndarray):
         result = pipeline.run(from_array(picture, channel_axis), recipe, runtime).picture
@@ -104,17 +105,26 @@ def run_with_uncertainty(picture: Array | Picture | Path | str, recipe: Recipe, 
     RestoreError
         As :func:`run`.
     """
+    _check_kinds(AUTO, recipe)
     given = from_array(picture) if isinstance(picture, np.ndarray) else _read(picture)
     return pipeline.run(given, recipe, Runtime(device=device), with_uncertainty=True)
 
 
+def _check_kinds(method: object, recipe: object) -> None:
+    if not isinstance(method, str):
+        raise RecipeError(f"a method is a name, or several joined by commas; got {method!r} (a recipe goes to recipe=)")
+    if not isinstance(recipe, Recipe | None):
+        raise RecipeError(f"a recipe is a restore.Recipe, as restore.Recipe.load(path) reads it; got {recipe!r}")
+
+
 def _read(picture: Picture | Path | str) -> Picture:
     if isinstance(picture, str | Path):
-        return files.read(picture)
+        picture = files.read(picture)
     if not isinstance(picture, Image | RawImage):
         raise ArrayError(
             f"a picture is a numpy array, an Image, a RawImage or the path of a file; got {type(picture).__name__}"
         )
+    _check_values(picture.pixels if isinstance(picture, Image) else picture.mosaic)
     return picture
 
 
@@ -141,17 +151,22 @@ def from_array(array: Array, channel_axis: int | None = -1) -> Image:
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):
             floats = pixels.astype(np.float32)
-        if not np.isfinite(floats).all():
-            raise ArrayError(
-                "the array holds values that are not finite (NaN, infinite, or beyond float32); clean it first"
-            )
-        if np.abs(floats).max() > LARGEST:
-            raise ArrayError(f"values beyond {LARGEST:g} times white are no picture; divide by what is white")
+        _check_values(floats)
     else:
         floats = pixels.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
     colours = pixels.shape[-1] - (pixels.shape[-1] + 1) % 2  # 1, 1, 3, 3
     alpha = floats[..., -1] if pixels.shape[-1] in (2, 4) else None
     return Image(floats[..., :colours], alpha, Meta(is_float=array.dtype.kind == "f"))
+
+
+def _check_values(floats: Floats) -> None:
+    low, high = (floats.min(), floats.max()) if floats.size else (np.nan, np.nan)
+    if not np.isfinite([low, high]).all():
+        raise ArrayError(
+            "the picture is empty, or has values that are not finite (NaN, infinite, beyond float32); clean it first"
+        )
+    if max(-low, high) > LARGEST:
+        raise ArrayError(f"values beyond {LARGEST:g} times white are no picture; divide by what is white")
 
 
 def to_array(image: Image, *, like: Array, channel_axis: int | None = -1) -> Array:
@@ -160,6 +175,8 @@ def to_array(image: Image, *, like: Array, channel_axis: int | None = -1) -> Arr
     if like.dtype.kind == "u":
         white = np.iinfo(like.dtype).max
         pixels = np.rint(np.clip(pixels, 0, 1) * np.float32(white))
+    elif like.dtype.itemsize == 2:
+        pixels = np.clip(pixels, np.finfo(like.dtype).min, np.finfo(like.dtype).max)  # beyond lies infinity
     if like.ndim == 2:
         return pixels[..., 0].astype(like.dtype)
     out = np.moveaxis(like.copy(), _axis(like, channel_axis), -1)
@@ -167,14 +184,15 @@ def to_array(image: Image, *, like: Array, channel_axis: int | None = -1) -> Arr
     return np.ascontiguousarray(np.moveaxis(out, -1, _axis(like, channel_axis)))
 
 
-def _axis(array: Array, channel_axis: int | None) -> int:
-    if channel_axis is None or not -array.ndim <= channel_axis < array.ndim:
+def _axis(array: Array, channel_axis: object) -> int:
+    if not isinstance(channel_axis, int | np.integer) or not -array.ndim <= channel_axis < array.ndim:
         raise ArrayError(f"channel_axis {channel_axis} does not fit an array of shape {array.shape}")
-    return channel_axis
+    return int(channel_axis)
 
 
 def estimate_noise(picture: Array | Picture | Path | str, *, channel_axis: int | None = -1) -> Noise:
-    """Return the :class:`restore.Noise` of an array, a picture or a picture file."""
-    if isinstance(picture, np.ndarray):
-        return estimate(from_array(picture, channel_axis))
-    return estimate(_read(picture))
+    """Return the :class:`restore.Noise` of an array, a picture or a picture file.
+
+    It is in fractions of white; of floats far from 0...1, of what `run` takes for white.
+    """
+    return relative(from_array(picture, channel_axis) if isinstance(picture, np.ndarray) else _read(picture))

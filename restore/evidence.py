@@ -18,16 +18,13 @@ import cv2
 import numpy as np
 
 from restore import seams
-from restore.noise import Noise
+from restore.noise import CORRELATED, Noise
 from restore.picture import Domain, Floats
 from restore.threads import together
 
 SIDE, WINDOWS, LEAST = 256, 8, 48
 """Side and number of the windows through which large pictures are looked at; below the side ``LEAST`` only levels and
 clipping are."""
-
-CORRELATED = 0.15
-"""Correlation of neighbouring pixels' noise from which it counts as camera noise."""
 
 CAMERA_SHIFT, CLIPPED_SHIFT = 0.35, 0.02
 """Share of sigma by which camera noise itself can move levels (a tone curve bends it, so its mean is not zero), and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -64,7 +64,8 @@ def psnr(
     Raises
     ------
     ArrayError
-        The shapes differ or are not pictures, nothing is left after ``crop``, or a value is not finite.
+        The shapes differ or are not pictures, nothing is left after ``crop``, a value is not finite, integers have no
+        ``data_range``, or unknown channels.
 
     Examples
     --------
@@ -161,6 +162,10 @@ def _prepared(
         raise ArrayError(f"pictures must be (H, W, 3) or (H, W, 1), got shape {result.shape}")
     if not data_range > 0:
         raise ArrayError(f"data_range must be above 0, got {data_range}")
+    if data_range == 1 and (result.dtype.kind, reference.dtype.kind) != ("f", "f"):
+        raise ArrayError(f"of {result.dtype} and {reference.dtype} white is hardly 1; give data_range, as 255")
+    if channels not in get_args(Channels):
+        raise ArrayError(f"channels are 'rgb' or 'luma', got {channels!r}")
     if crop < 0 or min(result.shape[:2]) <= 2 * crop:
         raise ArrayError(f"crop={crop} leaves nothing of a picture of {result.shape[:2]}; give a smaller border")
     inner = slice(crop, -crop or None)

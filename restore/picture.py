@@ -79,6 +79,9 @@ class Meta:
 
 def _locked(array: NDArray[Any], ndim: int, what: str) -> Floats:
     """Return a read-only float32 view of ``array``, or raise."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+        found = getattr(array, "dtype", type(array).__name__)
+        raise ArrayError(f"{what} must be a numpy array of floats in which 1 is white, got {found}")
     if array.ndim != ndim:
         raise ArrayError(f"{what} must have {ndim} axes, got shape {array.shape}")
     floats = array.astype(np.float32, copy=False).view()
@@ -93,14 +96,14 @@ class Image:
     Parameters
     ----------
     pixels
-        ``(H, W, C)``, C = 3 or 1; see the module for range and colour.
+        ``(H, W, C)``, C = 3 or 1; see the module for range and colour. Of float32 no copy is made: leave it alone.
     alpha
         ``(H, W)`` in 0...1, straight (not premultiplied), or None.
 
     Raises
     ------
     ArrayError
-        The shapes do not fit.
+        The shapes do not fit, or it is no array of floats.
     """
 
     pixels: Floats
@@ -139,6 +142,16 @@ class Image:
         if (low >= -0.5 and 0.01 <= high <= 4) or low == high:
             return None
         return (0.0, high) if 0 <= low < high / 2 else (low, high)
+
+    def usual(self) -> Self:
+        """Return the picture with what `unit` counts as black and white at 0 and 1; others as they are."""
+        unit = self.unit()
+        return self if unit is None else self.between(*unit)
+
+    def between(self, black: float, white: float) -> Self:
+        """Return the picture with this black and this white at 0 and 1."""
+        pixels = (self.pixels - np.float32(black)) / np.float32(white - black)
+        return replace(self, pixels=pixels, meta=replace(self.meta, is_float=False))
 
     def thin(self) -> Self:
         """Return the picture with one channel where all three hold the same, as in black and white stored as RGB."""
@@ -242,6 +255,11 @@ class RawImage:
         Gains of R, G, B as shot, green = 1.
     camera_to_srgb
         ``(3, 3)`` from white-balanced camera RGB to linear sRGB; rows sum to 1.
+
+    Raises
+    ------
+    ArrayError
+        The shapes do not fit, it is no array of floats, or a pattern or levels that no sensor has.
     """
 
     mosaic: Floats
@@ -255,11 +273,21 @@ class RawImage:
     def __post_init__(self) -> None:
         object.__setattr__(self, "mosaic", _locked(self.mosaic, 2, "mosaic"))
         object.__setattr__(self, "camera_to_srgb", _locked(self.camera_to_srgb, 2, "camera_to_srgb"))
-        shape, black = np.array(self.cfa).shape, np.array(self.black)
-        if len(shape) != 2 or black.shape != shape:
+        try:
+            for name in ("cfa", "black"):
+                object.__setattr__(self, name, tuple(tuple(row) for row in getattr(self, name)))
+            (width,) = {*map(len, self.cfa), *map(len, self.black)}
+        except (TypeError, ValueError):
+            width = 0
+        if not width or len(self.cfa) != len(self.black):
             raise ArrayError(f"cfa and black must be tables of one shape, got {self.cfa} and {self.black}")
-        if not float(black.max()) < self.white:
-            raise ArrayError(f"white level {self.white} must lie above the black level {float(black.max())}")
+        if not {site for row in self.cfa for site in row} <= {0, 1, 2}:
+            raise ArrayError(f"cfa holds 0 for red, 1 for green and 2 for blue, got {self.cfa}")
+        black = float(np.max(self.black))
+        if not black < self.white:
+            raise ArrayError(f"white level {self.white} must lie above the black level {black}")
+        if self.camera_to_srgb.shape != (3, 3):
+            raise ArrayError(f"camera_to_srgb must be 3 x 3, got shape {self.camera_to_srgb.shape}")
 
     @property
     def domain(self) -> Domain:

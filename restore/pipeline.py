@@ -56,9 +56,7 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
     if isinstance(picture, Image) and (thin := picture.thin()) is not picture:
         return run(thin, recipe, runtime, with_uncertainty=with_uncertainty).widened(picture.pixels.shape[2])
     if isinstance(picture, Image) and (unit := _foreign_unit(picture, recipe)):
-        pixels = (picture.pixels - np.float32(unit[0])) / np.float32(unit[1] - unit[0])
-        usual = replace(picture, pixels=pixels, meta=replace(picture.meta, is_float=False))
-        found = run(usual, recipe, runtime, with_uncertainty=with_uncertainty).unscaled(*unit)
+        found = run(picture.between(*unit), recipe, runtime, with_uncertainty=with_uncertainty).unscaled(*unit)
         return replace(found, picture=replace(found.picture, meta=picture.meta))
     start = time.perf_counter()
     _check_order(picture, recipe)

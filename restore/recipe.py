@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -15,17 +15,21 @@ from restore.method import Settings
 AUTO = "auto"
 """The method name that lets the pipeline choose by what the picture is."""
 
+Tile = int | Literal["auto", "off"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    @classmethod
-    def make(cls, **fields: Any) -> Self:
-        """Build the record, with :class:`RecipeError` in place of pydantic's error."""
-        try:
-            return cls(**fields)
-        except ValidationError as error:
-            raise RecipeError(_plain(error)) from error
+    if not TYPE_CHECKING:  # where types are checked, each record's own fields are
+
+        def __init__(self, /, **fields: Any) -> None:
+            """Build the record, with :class:`RecipeError` in place of pydantic's error."""
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                raise RecipeError(_plain(error)) from error
 
 
 class Step(_Frozen):
@@ -43,6 +47,11 @@ class Step(_Frozen):
         Path of a weight file to use in place of the shipped one.
     reason
         Why ``auto`` chose it.
+
+    Raises
+    ------
+    RecipeError
+        Unknown method or knob, or a value out of range.
     """
 
     method: str
@@ -54,7 +63,8 @@ class Step(_Frozen):
     @model_validator(mode="after")
     def _known(self) -> Self:
         if self.method != AUTO:
-            self.checked()
+            known = self.checked()
+            self.settings.update((name, getattr(known, name)) for name in self.settings)  # not a number of numpy's
         elif self.settings:
             raise ValueError("method 'auto' has no knobs of its own; name a method to set its knobs")
         return self
@@ -104,13 +114,18 @@ class Recipe(_Frozen):
         Arithmetic of networks; ``"int8"`` is that of the networks that stand it, where there is a CPU.
     seed
         Of every random choice.
+
+    Raises
+    ------
+    RecipeError
+        A value is out of range, or something that is no field.
     """
 
     steps: tuple[Step, ...] = (Step(method=AUTO),)
     develop: Develop | None = Develop()
     noise: float | None = Field(None, ge=0, le=1)
-    tile: int | Literal["auto", "off"] = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    tile: Tile = "auto"
+    precision: Precision = "auto"
     seed: int = Field(0, ge=0)
 
     @field_validator("tile")
@@ -133,7 +148,7 @@ class Recipe(_Frozen):
         """
         path = presets().get(str(path), Path(path))
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
             table = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
         except (OSError, ValueError, RecursionError) as error:
             raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from error
@@ -143,7 +158,7 @@ class Recipe(_Frozen):
         if "steps" not in table:
             raise RecipeError(f'{path}: names no steps; give some, as [{{"method": "auto"}}]')
         try:
-            return cls.make(**table)
+            return cls(**table)
         except RecipeError as error:
             raise RecipeError(f"{path}: {error}") from error
 

@@ -24,11 +24,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from restore.noise import Noise
+from restore.noise import CORRELATED, Noise
 from restore.tiling import Seams, TileOp
-
-CORRELATED = 0.15
-"""Correlation of neighbouring pixels' noise from which it counts as camera noise."""
 
 MIRRORS = ((), (1,), (2,), (1, 2))
 """Axes of ``(C, h, w)`` along which a tile is mirrored."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,8 @@ def converted(source: Path, *, may_unpickle: bool, licence: str = UNSTATED, plan
         state = state_dict(loaded)
     except Exception as error:  # noqa: BLE001 - a made-up pickle can make its reader raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # PyTorch's words advise to let the file run code
+            reason = "it is damaged, or holds more than tensors in plain tables"
         raise WeightsError(f"{source}: cannot be read as a PyTorch checkpoint ({reason})") from error
     if not state:
         raise WeightsError(f"{source}: holds no state dict (a table of names to tensors)")

@@ -11,11 +11,14 @@ import restore
 def test_public_names() -> None:
     assert restore.__all__ == [
         "Image", "Meta", "Noise", "RawImage", "Recipe", "RestoreError", "Step",
-        "adapt", "calibrate", "errors", "estimate_noise", "methods", "read", "run",
+        "adapt", "calibrate", "errors", "estimate_noise", "files", "methods", "read", "run",
         "run_with_uncertainty", "write",
     ]  # fmt: skip
     for name in restore.__all__:
         assert getattr(restore, name) is not None
+    one = "import sys, restore; assert getattr(restore, sys.argv[1]) is not None"
+    for name in ("errors", "files", "methods"):  # by itself: another import of the package may bring it along
+        subprocess.run([sys.executable, "-c", one, name], check=True)
 
 
 def test_import_is_quick_and_without_torch() -> None:

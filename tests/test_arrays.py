@@ -94,16 +94,87 @@ def test_bad_arrays_are_refused(array, words) -> None:
         restore.run(array, "none")
 
 
+@pytest.mark.parametrize("pixels", [np.zeros((0, 4, 3)), np.full((4, 4, 3), np.nan), np.full((4, 4, 3), 1e30)])
+def test_bad_pictures_are_refused(pixels) -> None:
+    image = restore.Image(pixels.astype(np.float32))
+    for call in (restore.run, restore.estimate_noise):
+        with pytest.raises(ArrayError):
+            call(image)
+
+
+def test_a_picture_is_made_of_floats() -> None:
+    """Of 0...255 all would count as far beyond white."""
+    for array in (made((4, 4, 3), np.uint8), np.zeros((4, 4, 3), complex), [[[0.5]]]):
+        with pytest.raises(ArrayError, match="floats in which 1 is white"):
+            restore.Image(array)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cfa", ((0, 1), (1,))),
+        ("cfa", ((0, 9), (1, 2))),
+        ("cfa", ()),
+        ("cfa", ((0, 1), ())),
+        ("black", 64.0),
+        ("black", ((2000.0, 0.0), (0.0, 0.0))),
+        ("white", np.nan),
+        ("camera_to_srgb", np.eye(2, dtype=np.float32)),
+    ],
+)
+def test_a_mosaic_that_no_sensor_gives_is_refused(field, value) -> None:
+    mosaic, zeros = made((16, 16), np.float32), ((0.0, 0.0), (0.0, 0.0))
+    fields = {"mosaic": mosaic, "cfa": [[0, 1], [1, 2]], "black": zeros, "white": 1023.0}
+    assert restore.RawImage(**fields).is_bayer
+    with pytest.raises(ArrayError):
+        restore.RawImage(**{**fields, field: value})
+
+
+def test_an_array_is_not_written_but_said_how(tmp_path) -> None:
+    with pytest.raises(ArrayError, match=r"restore.Image\(array\)"):
+        restore.write(tmp_path / "a.png", made((4, 4, 3), np.float32))
+
+
+def test_half_floats_stay_finite() -> None:
+    array = np.where(made((40, 40, 3), np.float32) > 0.5, 65504, 0).astype(np.float16)
+    assert np.isfinite(restore.run(array, "wavelet", noise=0.1)).all()
+
+
+@pytest.mark.parametrize("axis", ["0", 0.0, (0,), 3, None])
+def test_a_wrong_channel_axis_is_refused(axis) -> None:
+    with pytest.raises(ArrayError, match="channel_axis"):
+        restore.run(made((3, 12, 14), np.float32), "none", channel_axis=axis)
+
+
 def test_recipe_or_arguments() -> None:
     array = made((8, 8), np.uint8)
     recipe = restore.Recipe(steps=(restore.Step(method="none"),))
     assert np.array_equal(restore.run(array, recipe=recipe), array)
     with pytest.raises(RecipeError, match="not both"):
         restore.run(array, "wavelet", recipe=recipe)
+    for more in ({"strength": 0.5}, {"noise": 0.1}, {"tile": 64}, {"precision": "fp32"}, {"seed": 1}):
+        with pytest.raises(RecipeError, match="not both"):
+            restore.run(array, recipe=recipe, **more)
+    for call in (
+        lambda: restore.run(array, recipe),
+        lambda: restore.run(array, ["none"]),
+        lambda: restore.run(array, recipe="night"),
+        lambda: restore.run_with_uncertainty(array, "none"),
+    ):
+        with pytest.raises(RecipeError, match="got"):
+            call()
     with pytest.raises(RecipeError, match="Did you mean 'threshold'"):
         restore.run(array, "wavelet", treshold=2)
     with pytest.raises(RecipeError, match="Did you mean 'wavelet'"):
         restore.run(array, "wavelett")
+
+
+def test_noise_of_counts_is_a_fraction_of_what_is_white() -> None:
+    ramp = np.linspace(0.2, 0.9, 128)[:, None] + np.zeros(128)
+    noisy = 4000 * (ramp + 0.05 * np.random.default_rng(0).standard_normal((128, 128)))
+    found = restore.estimate_noise(noisy)
+    assert found.sigma == pytest.approx(0.05 / 0.9, rel=0.15)
+    assert restore.run(noisy, "wavelet", noise=found.sigma).std() == pytest.approx(4000 * ramp.std(), rel=0.02)
 
 
 def test_estimate() -> None:

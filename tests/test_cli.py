@@ -323,6 +323,33 @@ def test_info_says_what_is_known_and_what_is_broken(call, tmp_path: Path) -> Non
     assert "is not a picture" in facts[1]["error"]
 
 
+def test_info_of_counts_takes_their_range_for_black_and_white(call, tmp_path: Path) -> None:
+    noisy = np.linspace(0.2, 0.9, 128)[:, None, None] + 0.05 * np.random.default_rng(0).standard_normal((128, 128, 1))
+    counts = Image(4000 * noisy.astype(np.float32), meta=Meta(is_float=True, bits=32))
+    files.write(tmp_path / "counts.tif", counts)
+    _, out, _ = call("info", tmp_path / "counts.tif")
+    assert "values from 0 to 3" in out[0]
+    _, out, _ = call("info", tmp_path / "counts.tif", "--json")
+    facts = json.loads(out[0])
+    assert facts["noise"]["sigma"] == pytest.approx(0.05 / 0.9, rel=0.15)
+    assert facts["unit"] == pytest.approx([0, 3600], rel=0.05)
+
+
+def test_counts_are_degraded_and_scored_between_black_and_white(call, tmp_path: Path) -> None:
+    """Taken as they are, all lie beyond white: white pictures, and an infinite score for anything."""
+    ramp = np.linspace(0.2, 0.9, 128)[:, None, None] + np.zeros((128, 128, 1))
+    path, spec = tmp_path / "in" / "counts.tif", "gaussian sigma=0.1"
+    path.parent.mkdir()
+    files.write(path, Image((4000 * ramp).astype(np.float32), meta=Meta(is_float=True, bits=32)))
+    assert call("degrade", path, "-o", tmp_path / "out", "--kind", spec)[0] == 0
+    assert np.std(files.read(tmp_path / "out" / "counts.png").pixels - ramp / 0.9) == pytest.approx(0.1, rel=0.2)
+    _, out, _ = call("eval", path.parent, "--degrade", spec, "--method", "none", "--json")
+    assert json.loads(out[0])["before"]["psnr"] == pytest.approx(20, abs=1)
+    files.write(tmp_path / "counts.tif", Image((4000 * ramp + 360).astype(np.float32), meta=Meta(is_float=True)))
+    words = "run", tmp_path / "counts.tif", "-o", tmp_path / "run", "--method", "none", "--reference", path.parent
+    assert json.loads(call(*words, "--json")[1][0])["scores"]["psnr"] == pytest.approx(20, abs=0.2)
+
+
 def test_info_of_a_raw(call, shared: Path) -> None:
     code, out, _ = call("info", shared / "data" / "raw" / "nikon_dsc1339_rggb_crop.dng")
     assert code == 0
@@ -414,6 +441,7 @@ def test_a_checkpoint_that_runs_code_is_refused(call, tmp_path: Path) -> None:
     code, _, err = call(*words)
     assert code == 1
     assert "cannot be read as a PyTorch checkpoint" in err
+    assert "weights_only" not in err, "PyTorch's advice to let it run"
     assert not (tmp_path / "sprung").exists()
 
 

@@ -158,11 +158,19 @@ def test_inputs_stay_as_they_were() -> None:
         ((8, 8, 3), {"crop": 4}, "leaves nothing"),
         ((8, 8, 3), {"crop": -1}, "leaves nothing"),
         ((8, 8, 3), {"data_range": 0.0}, "data_range"),
+        ((8, 8, 3), {"channels": "RGB"}, "'rgb' or 'luma'"),
     ],
 )
 def test_wrong_arguments(shape: tuple[int, ...], options: dict[str, float], message: str) -> None:
     with pytest.raises(ArrayError, match=message):
         metrics.psnr(np.zeros(shape, np.float32), np.zeros((8, 8, 3), np.float32), **options)
+
+
+def test_bytes_need_their_range() -> None:
+    a, b = (np.full((8, 8, 3), value, np.uint8) for value in (100, 151))
+    with pytest.raises(ArrayError, match="give data_range"):
+        metrics.psnr(a, b)
+    assert metrics.psnr(a, b, data_range=255) == pytest.approx(-20 * math.log10(0.2))
 
 
 def test_wrong_channels_and_values() -> None:

@@ -28,7 +28,7 @@ def mosaic(cfa: tuple[tuple[int, ...], ...] = ((0, 1), (1, 2))) -> RawImage:
 
 
 def recipe(*steps: Step, **fields: object) -> Recipe:
-    return Recipe.make(steps=steps, **fields)
+    return Recipe(steps=steps, **fields)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_the_decided_recipe_gives_the_same_pixels() -> None:
     again = run(noisy, first.recipe, Runtime())
     assert all(step.method != "auto" for step in first.recipe.steps)
     assert np.array_equal(first.picture.pixels, again.picture.pixels)
-    assert Recipe.make(**first.recipe.model_dump()) == first.recipe
+    assert Recipe(**first.recipe.model_dump()) == first.recipe
 
 
 def test_auto_says_why() -> None:

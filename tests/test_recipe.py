@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from restore.errors import RecipeError
@@ -10,9 +11,7 @@ from restore.recipe import Recipe, Step, presets
 
 
 def test_round_trip_through_json_and_toml(tmp_path: Path) -> None:
-    recipe = Recipe.make(
-        steps=(Step.make(method="wavelet", settings={"threshold": 1.5}, strength=0.5),), noise=0.1, seed=3
-    )
+    recipe = Recipe(steps=(Step(method="wavelet", settings={"threshold": 1.5}, strength=0.5),), noise=0.1, seed=3)
     stored = tmp_path / "a.json"
     stored.write_text(json.dumps({"schema_version": 1, "recipe": recipe.model_dump()}))
     assert Recipe.load(stored) == recipe
@@ -38,7 +37,27 @@ def test_round_trip_through_json_and_toml(tmp_path: Path) -> None:
 )
 def test_errors_say_what_is_wrong(fields: dict[str, object], words: str) -> None:
     with pytest.raises(RecipeError, match=words.replace("(", r"\(")):
-        Recipe.make(**fields)
+        Recipe(**fields)
+
+
+def test_a_step_by_itself_is_checked_too() -> None:
+    with pytest.raises(RecipeError, match="Did you mean 'wavelet'"):
+        Step(method="wavlet")
+    with pytest.raises(RecipeError, match="less than or equal to 1"):
+        Step(method="wavelet", strength=2)
+
+
+def test_numbers_of_numpy_can_be_stored(tmp_path: Path) -> None:
+    recipe = Recipe(steps=(Step(method="wavelet", settings={"threshold": np.float32(1.5), "shifts": np.int64(4)}),))
+    stored = tmp_path / "a.json"
+    stored.write_text(recipe.model_dump_json())
+    assert Recipe.load(stored) == recipe
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.json", '{"steps": []}'), ("a.toml", "steps = []")])
+def test_a_mark_that_editors_put_first_is_no_fault(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text("\ufeff" + text, encoding="utf-8")
+    assert Recipe.load(tmp_path / name) == Recipe(steps=())
 
 
 def test_unreadable_file_is_named(tmp_path: Path) -> None:

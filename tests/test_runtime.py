@@ -1,7 +1,10 @@
 """The machine side: devices, precision, tiles by memory, stopping."""
 
+import os
 import platform
 import resource
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from restore import pipeline, runtime
+from restore import methods, pipeline, runtime
 from restore.errors import Cancelled, RecipeError
 from restore.memory import pages_kept
+from restore.nets import int8
 from restore.picture import Image
 from restore.recipe import Recipe, Step
 from restore.runtime import Runtime, fewest_pixels, tile_size
@@ -50,6 +54,30 @@ def test_the_restorers_used_last_stay() -> None:
     machine.load(Step(method="none"), compute)
     assert machine.load(steps[0], compute) is loaded[0]
     assert machine.load(steps[1], compute) is not loaded[1]
+
+
+@pytest.mark.parametrize("method", [name for name, method in methods.registry().items() if method.weights])
+def test_random_numbers_of_the_caller_stay_as_they_are(method: str) -> None:
+    int8.is_exact.cache_clear()
+    before, machine = torch.random.get_rng_state(), Runtime(device="cpu")
+    machine.load(Step(method=method), machine.compute("auto"))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+FORKS = """
+import multiprocessing, numpy, restore
+picture = numpy.random.default_rng(0).random((64, 64, 3), numpy.float32)
+here = restore.run(picture, "denoise", noise=0.1)
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    there = pool.apply(restore.run, (picture, "denoise"), {"noise": 0.1})
+assert numpy.allclose(here, there, atol=1e-3)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_does_not_wait_for_threads_of_its_parent() -> None:
+    with_threads = {**os.environ, "OMP_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS], env=with_threads, timeout=120, check=True)
 
 
 def test_stop() -> None:

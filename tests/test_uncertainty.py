@@ -13,7 +13,7 @@ from restore import degrade, files, pipeline, tiling, uncertainty
 from restore.files.folder import find
 from restore.jobs import order
 from restore.jobs.request import Request
-from restore.noise import Noise
+from restore.noise import CORRELATED, Noise
 from restore.picture import Image, Meta
 from restore.recipe import Recipe, Step
 from restore.runtime import Runtime
@@ -44,7 +44,7 @@ def test_intervals_hold_the_errors_they_promise(method: str) -> None:
             result = restore.run_with_uncertainty(image, Recipe(steps=(Step(method=method),), precision="fp32"), "cpu")
             if result.uncertainty is None:  # the noise was taken for a camera's, of which wavelets give none
                 assert method == "wavelet"
-                assert result.reports[0].noise.correlation > uncertainty.CORRELATED
+                assert result.reports[0].noise.correlation > CORRELATED
                 continue
             assert result.uncertainty.pixels.min() > 0
             ratios.append(np.abs(result.picture.pixels - clean) / result.uncertainty.pixels)

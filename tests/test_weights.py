@@ -35,6 +35,15 @@ def test_every_method_finds_its_weights() -> None:
             assert checksum == weights.manifest()[method.weights].sha256
 
 
+@pytest.mark.parametrize("method", ["denoise", "noise2score", "pnnp", "blind", "noiser", "rampp"])
+def test_weights_of_another_method_are_refused(method: str) -> None:
+    """Four methods share an architecture; with wrong weights they failed in the middle of a picture."""
+    runtime = Runtime(device="cpu")
+    for key in set(weights.manifest()) - {method}:
+        with pytest.raises(WeightsError, match=f"does not fit method '{method}'"):
+            runtime.load(Step(method=method, weights=key), runtime.compute("fp32"))
+
+
 def test_unknown_key() -> None:
     with pytest.raises(WeightsError, match="there are no weights 'denois'"):
         weights.load("denois")

@@ -58,7 +58,7 @@ def refuse_wrong_isos(stacks: Sequence[StackNoise], branches: Sequence[Sequence[
 
 def notes(stacks: Sequence[StackNoise], gains: Sequence[Gain], branches: Sequence[Sequence[float]]) -> tuple[str, ...]:
     """Say in plain words what a user should know or do better."""
-    found = [note for stack, gain in zip(stacks, gains, strict=True) for note in _of_one(stack, gain)]
+    found = [note for stack in stacks for note in _of_one(stack)]
     sources = {gain.source for gain in gains if gain.error > 0.02}
     found += [
         f"K, the gain, comes from {source}; shoot pairs of flat frames to measure it" for source in sorted(sources)
@@ -71,7 +71,7 @@ def notes(stacks: Sequence[StackNoise], gains: Sequence[Gain], branches: Sequenc
     return tuple(found)
 
 
-def _of_one(stack: StackNoise, gain: Gain) -> list[str]:
+def _of_one(stack: StackNoise) -> list[str]:
     at, found = f"ISO {stack.iso:g}", []
     if stack.frames < GOOD_COUNT:
         found.append(f"need more frames at {at}: {stack.frames} were used to learn, {GOOD_COUNT} or more are good")

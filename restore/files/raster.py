@@ -17,6 +17,7 @@ import tifffile
 
 from restore import workers
 from restore.errors import (
+    ArrayError,
     FileError,
     MemoryLimitError,
     ReadError,
@@ -188,8 +189,13 @@ def write(
         The format cannot hold the picture or cannot be written there.
     ResultError
         The picture has samples that are not finite.
+    ArrayError
+        It is an array, and no picture.
     """
     path = Path(path)
+    for page in (picture, *further):
+        if not isinstance(page, Image | RawImage):
+            raise ArrayError(f"a picture to write is an Image (as restore.Image(array)), got {type(page).__name__}")
     source = "dng" if isinstance(picture, RawImage) else picture.meta.format
     container = target_format(path, format, source)
     path = path if path.suffix else path.with_name(path.name + suffix(container))

@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from restore import files, noise, weights
 from restore.arrays import from_array
-from restore.errors import ArrayError, RecipeError, UnsupportedError
+from restore.errors import ArrayError, RecipeError, UnsupportedError, nearest
 from restore.files import Limits
 from restore.files.atomic import check_target, replacing
 from restore.jobs.fitting import Fit, Moment, Objective
@@ -27,6 +27,8 @@ from restore.objectives.removal import Removal, for_channels, networks
 from restore.picture import Image
 
 Source = Path | str | Image | NDArray[Any]
+
+Kind = Literal["auto", "gaussian", "poisson", "gamma"]
 
 METHOD = "noise2score"
 """The method that takes the fitted weights."""
@@ -61,13 +63,13 @@ class Adapted:
 
 
 def adapt(
-    pictures: Sequence[Source],
+    pictures: Sequence[Source] | Path | str | Image,
     out: Path | str,
     *,
     minutes: float = 5,
     steps: int | None = None,
     objective: Objective = "gr2r",
-    kind: Literal["auto", "gaussian", "poisson", "gamma"] = "auto",
+    kind: Kind = "auto",
     level: float = 0.0,
     start: str = "noise2score",
     seed: int = 0,
@@ -109,7 +111,7 @@ def adapt(
     ArrayError
         Pictures too small, or of different numbers of channels.
     RecipeError
-        Nothing to learn from: no pictures, no noise, no time; or another file ending.
+        Nothing to learn from: no pictures, no noise, no time; an unknown objective or kind; or another file ending.
     FileError, WeightsError
         A picture or the start cannot be used, or ``out`` is there already.
     """
@@ -118,6 +120,10 @@ def adapt(
         raise RecipeError(f"the model is written as .safetensors, not {path.name!r}")
     if not (minutes if steps is None else steps) > 0:
         raise RecipeError("nothing is learnt in no time; give more than 0 minutes, or more than 0 steps")
+    for word, known in ((objective, get_args(Objective)), (kind, get_args(Kind))):
+        if word not in known:
+            raise RecipeError(f"there is no {word!r}.{nearest(str(word), known)}")
+    pictures = [pictures] if isinstance(pictures, Path | str | Image) else pictures
     check_target(
         path, [Path(given) for given in (*pictures, start) if isinstance(given, Path | str)], overwrite=overwrite
     )
@@ -232,4 +238,4 @@ def _write(path: Path, state: dict[str, Tensor], facts: dict[str, str]) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
-        save_file({k: v.contiguous() for k, v in state.items()}, part, metadata={"method": "noise2score"} | facts)
+        save_file({k: v.contiguous() for k, v in state.items()}, part, metadata={"method": METHOD} | facts)

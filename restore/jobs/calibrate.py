@@ -56,9 +56,9 @@ class _About:
 
 
 def calibrate(
-    darks: Sequence[Path | str],
+    darks: Sequence[Path | str] | Path | str,
     *,
-    flats: Sequence[Path | str] = (),
+    flats: Sequence[Path | str] | Path | str = (),
     out: Path | str | None = None,
     report_to: Path | str | None = None,
     iso: float | None = None,
@@ -76,8 +76,8 @@ def calibrate(
     Parameters
     ----------
     darks
-        Raw files shot with the cap on, or folders of them: ten or more for each ISO, at 1/10 s or less; two or more
-        longer ones beside them say where black lies in long exposures.
+        Raw files shot with the cap on, folders of them, or one folder: ten or more for each ISO, at 1/10 s or less; two
+        or more longer ones beside them say where black lies in long exposures.
     flats
         Pairs of raw files of an evenly lit surface at several brightnesses, to measure the gain K.
     out
@@ -116,6 +116,7 @@ def calibrate(
     from restore.camera import calibration, evidence, groups, report
 
     plan = plan or calibration.Plan()
+    darks, flats = ([given] if isinstance(given, Path | str) else given for given in (darks, flats))  # no letters
     if out is not None:
         inputs = [found.path for found in find([Path(given) for given in (*darks, *flats)], is_recursive=True)]
         check_target(Path(out), [*inputs, *([Path(darktable)] if darktable else [])], overwrite=overwrite)

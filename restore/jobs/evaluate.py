@@ -67,7 +67,7 @@ def evaluate(paths: Sequence[Path], spec: str, recipe: Recipe, runtime: Runtime)
     for path in paths:
         try:
             clean = files.read(path)
-            clean = develop(clean) if isinstance(clean, RawImage) else clean
+            clean = develop(clean) if isinstance(clean, RawImage) else clean.usual()
             spoilt = degrade(clean, spec, seed=recipe.seed)
             result = pipeline.run(spoilt, recipe, runtime)
             assert isinstance(result.picture, Image)

@@ -26,7 +26,7 @@ def describe(path: Path, limits: Limits) -> dict[str, Any]:
     pages = files.read_stack(path, limits=limits)
     picture = pages[0]
     meta, (height, width) = picture.meta, picture.size
-    level = noise.estimate(picture)
+    level = noise.relative(picture)
     return {
         "source": str(path),
         "format": meta.format,
@@ -55,7 +55,8 @@ def _kind(picture: Picture) -> dict[str, Any]:
             "white": picture.white,
             "white_balance": list(picture.white_balance),
         }
-    return {"kind": "developed", "channels": picture.pixels.shape[2], "has_alpha": picture.alpha is not None}
+    facts = {"channels": picture.pixels.shape[2], "has_alpha": picture.alpha is not None, "unit": picture.unit()}
+    return {"kind": "developed", **facts}
 
 
 def in_words(level: Noise) -> str:
@@ -84,6 +85,8 @@ def sentences(facts: dict[str, Any]) -> str:
         black = "/".join(f"{value:g}" for value in sorted({v for row in facts["black"] for v in row}))
         gains = " ".join(f"{gain:.3g}" for gain in facts["white_balance"])
         parts += [f"black {black}, white {facts['white']:g}", f"white balance {gains}"]
+    if facts.get("unit"):
+        parts.append("values from {:.6g} to {:.6g} are taken for 0 to 1".format(*facts["unit"]))
     parts += [f"orientation {facts['orientation']}" if facts["orientation"] != 1 else None, facts["noise"]["words"]]
     return f"{facts['source']}: " + "; ".join(part for part in parts if part)
 

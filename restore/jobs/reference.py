@@ -8,7 +8,7 @@ from pathlib import Path
 from restore import files, metrics
 from restore.errors import RestoreError
 from restore.files.folder import is_picture_name
-from restore.picture import Floats, RawImage
+from restore.picture import Floats, Image, Picture, RawImage
 
 
 def find(name: str, folder: Path) -> Path | None:
@@ -31,11 +31,13 @@ def score(target: Path, source: Path, folder: Path) -> dict[str, float | str]:
     if clean is None:
         return {"problem": f"no reference named {source.stem!r}"}
     try:
-        return asdict(metrics.compare(_pixels(target), _pixels(clean)))
+        result, truth = files.read(target), files.read(clean)
+        if isinstance(result, Image) and isinstance(truth, Image) and (unit := truth.unit()):
+            result, truth = result.between(*unit), truth.between(*unit)
+        return asdict(metrics.compare(_pixels(result), _pixels(truth)))
     except RestoreError as error:
         return {"problem": f"not scored: {error}"}
 
 
-def _pixels(path: Path) -> Floats:
-    picture = files.read(path)
+def _pixels(picture: Picture) -> Floats:
     return picture.mosaic[..., None] if isinstance(picture, RawImage) else picture.pixels

@@ -57,7 +57,7 @@ def recipe_for(request: Request) -> Recipe:
     fields: dict[str, Any] = {name: getattr(base, name) for name in Recipe.model_fields}
     if request.recipe is None:
         named = request.method or ",".join(knobs) or AUTO
-        fields["steps"] = tuple(Step.make(method=name.strip()) for name in named.split(","))
+        fields["steps"] = tuple(Step(method=name.strip()) for name in named.split(","))
     fields["steps"] = tuple(_with_knobs(fields["steps"], knobs, request.strength))
     fields["steps"] = tuple(_with_weights(fields["steps"], request.weights))
     if request.noise is not None:
@@ -65,7 +65,7 @@ def recipe_for(request: Request) -> Recipe:
     if request.tile is not None:
         fields["tile"] = int(request.tile) if request.tile.isdecimal() else request.tile
     given = {"precision": request.precision, "seed": request.seed}
-    return Recipe.make(**fields | {name: value for name, value in given.items() if value is not None})
+    return Recipe(**fields | {name: value for name, value in given.items() if value is not None})
 
 
 def _knobs(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -95,7 +95,7 @@ def _with_knobs(steps: Sequence[Step], knobs: dict[str, dict[str, Any]], strengt
             methods.get(method)
             raise RecipeError(f"--set {method}: this run has no such step.{nearest(method, names)}")
     return [
-        Step.make(
+        Step(
             **step.model_dump(exclude={"settings", "strength"}),
             settings={**step.settings, **knobs.get(step.method, {})},
             strength=step.strength if strength is None else strength,

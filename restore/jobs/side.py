@@ -176,7 +176,7 @@ def output_options(path: Path) -> Output:
     if path.suffix != ".json":
         return Output()
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = json.loads(path.read_text(encoding="utf-8-sig"))
         output = table.get("output", {})
         hashes = {report.get("step", {}).get("method"): _hashes(report) for report in table.get("reports", [])}
         return Output(output.get("format"), output.get("depth"), bool(output.get("uncertainty")), hashes)

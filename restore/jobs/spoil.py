@@ -19,6 +19,8 @@ from restore.raw.develop import develop
 def spoil(source: Path, targets: Mapping[Path, str], seed: int) -> None:
     """Write degraded copies of one picture, each by its own spec; raw files are developed first.
 
+    Floats far from 0...1 are brought there, where the levels of a spec are meant.
+
     The draws depend on the seed and on the file's name, so neither other files nor their order change them.
 
     Raises
@@ -32,7 +34,7 @@ def spoil(source: Path, targets: Mapping[Path, str], seed: int) -> None:
         if target.exists():
             raise FileError(target, "is there already; give another folder")
     picture = files.read(source)
-    clean = develop(picture) if isinstance(picture, RawImage) else picture
+    clean = develop(picture) if isinstance(picture, RawImage) else picture.usual()
     for target, spec in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         files.write(target, degrade(clean, spec, seed=seed + zlib.crc32(os.fsencode(source.name))))
@@ -49,7 +51,11 @@ def spoil_all(
     failed = 0
     for item in found:
         name = item.relative.with_suffix(".png")
-        targets = {out / name: spec} if spec else {out / task.replace(" ", "_") / name: s for task, s in FROZEN.items()}
+        targets = (
+            {out / name: spec}
+            if spec is not None
+            else {out / task.replace(" ", "_") / name: s for task, s in FROZEN.items()}
+        )
         try:
             spoil(item.path, targets, seed)
         except RecipeError:

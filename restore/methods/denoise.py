@@ -11,14 +11,12 @@ from torch import Tensor
 from restore.method import Compute, Look, Method, Offer, Role, Scene, Settings, State, knob
 from restore.nets import int8
 from restore.nets.unshuffle_unet import GREY, UnshuffleUNet, grey_part
+from restore.noise import CORRELATED
 from restore.picture import Domain
 from restore.tiling import TileOp
 
 QUIET = 0.5 / 255
 """Noise below half an 8-bit step is not worth a change."""
-
-CORRELATED = 0.15
-"""Correlation of neighbouring pixels' noise from which it counts as camera noise."""
 
 TAUGHT_SIGMA, TAUGHT_BEYOND = 0.25, 1.25
 """Noise, and values beyond black and white, up to which 8-bit integers serve."""
@@ -41,11 +39,12 @@ class Nets:
     in_int8: UnshuffleUNet | None
 
     @classmethod
-    def of(cls, state: State, compute: Compute) -> Nets:
+    def of(cls, state: State, compute: Compute, channels: int) -> Nets:
         """Build them from a state dict, made ready."""
+        net = UnshuffleUNet.from_state(state).checked(2, channels)
         is_int8 = compute.is_int8 and int8.is_fit(state)
         in_int8 = _ready(int8.network(state), compute) if is_int8 else None
-        return cls(_ready(UnshuffleUNet.from_state(state), compute), in_int8)
+        return cls(_ready(net, compute), in_int8)
 
     def fitting(self, planes: Tensor, told: float) -> UnshuffleUNet:
         """Return the network in 8-bit integers, if there is one and the picture lies where it was taught."""
@@ -119,7 +118,7 @@ def load(settings: DenoiseSettings, state: State | None, compute: Compute) -> De
         return Denoiser(settings, Nets(_ready(tiny, compute), None), None, compute)
     grey = grey_part(state)
     colour = {name: value for name, value in state.items() if not name.startswith(GREY)}
-    return Denoiser(settings, Nets.of(colour, compute), Nets.of(grey, compute) if grey else None, compute)
+    return Denoiser(settings, Nets.of(colour, compute, 3), Nets.of(grey, compute, 1) if grey else None, compute)
 
 
 def _ready(net: UnshuffleUNet, compute: Compute) -> UnshuffleUNet:

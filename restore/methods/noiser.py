@@ -231,8 +231,9 @@ def load(settings: NoiserSettings, state: State | None, compute: Compute) -> Lig
         net, rng = Noiser(4), torch.Generator().manual_seed(0)
         state = {name: 0.3 * torch.randn(value.shape, generator=rng) for name, value in net.state_dict().items()}
     try:
-        net = Noiser(state["network.0.bias"].shape[0])
-        net.load_state_dict(state)
+        with torch.device("meta"):  # no random numbers are drawn for it: those of the caller stay as they are
+            net = Noiser(state["network.0.bias"].shape[0])
+        net.load_state_dict({name: value.clone() for name, value in state.items()}, assign=True)
     except (KeyError, RuntimeError) as error:
         raise WeightsError(
             f"these are not weights of noiser ({str(error).splitlines()[0]}); use the shipped ones, or train others"

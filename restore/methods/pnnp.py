@@ -256,7 +256,7 @@ def load(settings: PnnpSettings, state: State | None, compute: Compute) -> RawDe
             net = UnshuffleUNet(4, 5, (8, 12, 16), (1, 1, 1, 1, 1))
             nn.init.normal_(net.tail.weight, std=0.01)
     else:
-        net = SidUNet.from_state(state) if is_sid(state) else UnshuffleUNet.from_state(state)
+        net = SidUNet.from_state(state) if is_sid(state) else UnshuffleUNet.from_state(state).checked(5, 4)
     net = net.to(compute.device, compute.dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return RawDenoiser(settings, net.requires_grad_(False), compute)
 

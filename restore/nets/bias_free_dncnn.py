@@ -70,8 +70,9 @@ class BiasFreeDnCNN(nn.Module):
                 )
         try:
             width, channels = kernels["conv_layers.0.weight"].shape[:2]
-            net = cls(channels, width, depth)
-            net.load_state_dict(kernels)
+            with torch.device("meta"):  # no random numbers are drawn for it
+                net = cls(channels, width, depth)
+            net.load_state_dict({name: value.clone() for name, value in kernels.items()}, assign=True)
         except (RuntimeError, ValueError) as error:
             raise WeightsError(f"these weights are not of the {cls.__name__} architecture: {error}") from error
         return net

@@ -64,12 +64,13 @@ class Noise2ScoreUNet(nn.Module):
             The tensors are of another architecture.
         """
         first = state.get("_block1.0.weight", state.get("shadow_params.0", torch.zeros(48, 3, 3, 3)))
-        net = cls(first.shape[1])
+        with torch.device("meta"):  # no random numbers are drawn for it
+            net = cls(first.shape[1])
         if any(name.startswith("shadow_params.") for name in state):
             listed = [state[name] for name in sorted(state, key=_place) if name.startswith("shadow_params.")]
             state = dict(zip(net.state_dict(), listed, strict=False)) if len(listed) == 28 else state
         try:
-            net.load_state_dict(dict(state))
+            net.load_state_dict({name: value.clone() for name, value in state.items()}, assign=True)
         except RuntimeError as error:
             raise WeightsError(f"these weights are not of the {cls.__name__} architecture: {error}") from error
         return net

@@ -32,7 +32,7 @@ def statistics(pictures: Tensor) -> Tensor:
     """
     stride = max(1, math.isqrt(pictures.shape[-1] * pictures.shape[-2] // _SAMPLES))
     flat = pictures[..., ::stride, ::stride].flatten(2).float()
-    low, high = torch.quantile(flat, torch.tensor([0.01, 0.99], device=flat.device), dim=2)
+    low, high = torch.quantile(flat, flat.new_tensor([0.01, 0.99]), dim=2)
     return torch.cat([low, high, flat.mean(2)], 1).to(pictures.dtype)
 
 

@@ -56,8 +56,9 @@ class SidUNet(nn.Module):
             The state dict is of another architecture.
         """
         try:
-            net = cls(state["conv1_1.weight"].shape[0])
-            net.load_state_dict(dict(state))
+            with torch.device("meta"):  # no random numbers are drawn for it
+                net = cls(state["conv1_1.weight"].shape[0])
+            net.load_state_dict({name: value.clone() for name, value in state.items()}, assign=True)
         except (KeyError, RuntimeError, IndexError) as error:
             raise WeightsError(f"these weights are not of the SID raw U-Net: {error}") from error
         return net

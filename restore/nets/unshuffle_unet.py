@@ -153,6 +153,19 @@ class UnshuffleUNet(nn.Module):
             raise WeightsError(f"these weights are not of the {cls.__name__} architecture: {error}") from error
         return net
 
+    def checked(self, conditions: int, channels: int) -> Self:
+        """Return the network, if it is told so many noise levels and takes so many channels.
+
+        Raises
+        ------
+        WeightsError
+            The weights are of another method, whose networks have the same architecture.
+        """
+        if (self.conditions, self.channels) != (conditions, channels):
+            found = f"{self.channels} channels and {self.conditions} noise levels"
+            raise WeightsError(f"they are of another method: for {found}, not {channels} and {conditions}")
+        return self
+
     def encode(self, picture: Tensor, levels: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return the features at 1/2, 1/4 and 1/8, after the middle."""
         half = self.enc1(self.head(self._unshuffled(picture, levels)))

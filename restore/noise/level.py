@@ -46,7 +46,7 @@ _ROUNDING = 1e-6
 
 
 def estimate(picture: Image | RawImage) -> Noise:
-    """Measure the noise of a picture from its pixels; always finite, no randomness.
+    """Measure the noise of a picture from its pixels, in their own unit; always finite, no randomness.
 
     The total is measured for developed pictures whether the noise is white or not. A mosaic is taken to have
     white noise, each site of its pattern for itself. Saturated and black areas are left out. A picture with a
@@ -71,6 +71,11 @@ def estimate(picture: Image | RawImage) -> Noise:
     channels = trusted * (level / max(float(trusted.mean()), 1e-20))
     groups = np.asarray(spectra.power[0, :, :, 2:, 2:].mean((1, 2, 3)), np.float64)
     return _record(level, channels, spectra, groups, total * kept, level / max(float(total.mean()), 1e-20))
+
+
+def relative(picture: Image | RawImage) -> Noise:
+    """Measure as `estimate`, in fractions of white also where that lies far from 1: as methods are told the noise."""
+    return estimate(picture.usual() if isinstance(picture, Image) else picture)
 
 
 def _regressed(spectra: Spectra) -> float:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from restore.errors import RecipeError
 
+CORRELATED = 0.15
+"""Correlation of neighbouring pixels' noise from which it counts as camera noise."""
+
 
 @dataclass(frozen=True)
 class Noise:

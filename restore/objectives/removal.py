@@ -68,18 +68,18 @@ def networks(state: Mapping[str, Tensor]) -> list[Net]:
     Raises
     ------
     WeightsError
-        There is no score network in it.
+        There is no score network in it, or one of another method.
     """
     if any(name.startswith(("_block1.", "shadow_params.")) for name in state):
         return [Noise2ScoreUNet.from_state(state)]
-    found: list[Net] = [
+    found = [
         UnshuffleUNet.from_state({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         for prefix in ("colour.", "grey.", "")
         if f"{prefix}head.weight" in state
     ]
     if not found:
         raise WeightsError("these weights are not of noise2score: they hold no score network; train or import them")
-    return found
+    return [net.checked(net.channels + 2, net.channels) for net in found]
 
 
 def for_channels(nets: list[Net], channels: int) -> Net:

@@ -117,7 +117,7 @@ def draw(batch: Batch) -> None:
             archive = gr.DownloadButton("Download all results", variant="primary", interactive=False)
         data = gr.JSON(visible=False, label="Table")
     running = start.click(
-        batch.restore, None, [archive, says, table, data], inputs_kwargs={"pictures": pictures, **drawn.inputs},
+        batch.restore, None, [archive, says, table, data], inputs_kwargs={"pictures": pictures, **drawn},
         show_progress_on=[table], concurrency_id="compute", api_name="restore_all",
         api_description="Restore many pictures; the first result is, in the end, an archive of all files and recipes.",
     )  # fmt: skip

@@ -76,7 +76,7 @@ class Compare:
         """Keep a picture for crops and return its line of the table."""
         picture = shown.screen(image)
         shown.keep(folder, str(index), picture)
-        row = [title, words.duration(seconds) if index else "", f"{noise.estimate(image).sigma * 255:.1f}"]
+        row = [title, words.duration(seconds) if index else "", f"{noise.relative(image).sigma * 255:.1f}"]
         if clean is None:
             return [*row, "", ""]
         scores = metrics.compare(picture.floats, clean.floats)

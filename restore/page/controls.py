@@ -20,7 +20,7 @@ from restore.jobs.request import Request
 from restore.method import Method
 from restore.page import words
 from restore.page.knobs import Kind, Knob, chosen, knobs
-from restore.recipe import AUTO, presets
+from restore.recipe import AUTO, Precision, presets
 from restore.runtime import Device
 
 SAME = "as the input"
@@ -28,7 +28,6 @@ _AUTO_SAYS = "Looks at the picture, measures its noise and light, and takes what
 _PRESET = "preset:"
 _PRESET_SAYS = "A recipe that comes with the package."
 _DEPTHS = [(SAME, 0), ("8 bit", 8), ("16 bit", 16), ("32 bit float", 32)]
-_PRECISIONS = ["auto", "fp32", "bf16", "fp16", "int8"]
 _TILES = ["auto", "off", "256", "512", "1024", "2048"]
 
 
@@ -63,19 +62,8 @@ def usable() -> dict[str, Method]:
     return {name: method for name, method in methods.registry().items() if not problem(method)}
 
 
-@dataclass(frozen=True)
-class Controls:
-    """Inputs of a run by the parameter each of them fills."""
-
-    inputs: dict[str, Any]
-
-    def wire(self) -> dict[str, Any]:
-        """Return what an event takes as ``inputs_kwargs``."""
-        return dict(self.inputs)
-
-
-def draw(tab: str) -> Controls:
-    """Draw the method, its strength, its knobs, and what decides the rest of a recipe."""
+def draw(tab: str) -> dict[str, Any]:
+    """Draw the method, its strength, its knobs, and the rest of a recipe; return them by the parameter each fills."""
     ready = usable()
     choices = [("Auto", AUTO), *((method.title, name) for name, method in ready.items())]
     choices += [(f"Preset: {name}", f"{_PRESET}{name}") for name in presets()]
@@ -108,7 +96,7 @@ def draw(tab: str) -> Controls:
         api_name=f"describe_for_{tab}",
         api_description="What a method does.",
     )
-    return Controls(inputs)
+    return inputs
 
 
 def _control(knob: Knob) -> Any:
@@ -134,9 +122,7 @@ def _recipe_controls() -> dict[str, Any]:
         seed = gr.Number(0, label="Seed", info="Of random choices", minimum=0, precision=0, min_width=140)
     with gr.Row():
         device = gr.Dropdown(list(get_args(Device)), value="auto", label="Device", min_width=140)
-        precision = gr.Dropdown(
-            ["auto", "fp32", "bf16", "fp16", "int8"], value="auto", label="Precision", min_width=140
-        )
+        precision = gr.Dropdown(list(get_args(Precision)), value="auto", label="Precision", min_width=140)
     with gr.Row():
         tile = gr.Dropdown(_TILES, value="auto", label="Side of tiles", allow_custom_value=True, min_width=140)
         depth = gr.Dropdown(_DEPTHS, value=0, label="Depth", min_width=140)

@@ -51,7 +51,7 @@ class Single:
         shown.keep(folder, "before", before)
         shown.keep(folder, "after", before)
         png = str(shown.write_png(folder / "before.png", shown.reduced(before)[0]))
-        says = words.looked(read, noise.estimate(read), 1 + len(others))
+        says = words.looked(read, noise.relative(read), 1 + len(others))
         return None, None, says, (png, png), self.crop(str(folder), 50, 50), str(folder)
 
     def crop(self, folder: str, across: float, down: float) -> tuple[str, str] | None:
@@ -177,7 +177,7 @@ def draw(single: Single, samples: list[Path]) -> None:
         single.look, picture, outputs, concurrency_limit=2, show_progress="minimal", show_progress_on=[slider],
         api_name="look", api_description="Say what a picture is and how noisy.",
     )  # fmt: skip
-    wires = {"picture": picture, "reference": reference, **drawn.inputs}
+    wires = {"picture": picture, "reference": reference, **drawn}
     running = start.click(
         single.restore, None, outputs, inputs_kwargs=wires, show_progress_on=[slider], concurrency_id="compute",
         api_name="restore", api_description="Restore one picture; the first two results are the file and its recipe.",

@@ -12,10 +12,9 @@ from typing import Any
 from restore import methods
 from restore.jobs.show import of_pages
 from restore.metrics import Scores
-from restore.noise import Noise
+from restore.noise import CORRELATED, Noise
 from restore.picture import Picture, RawImage
 
-CORRELATED = 0.15
 _STRENGTHS = ((0.5, "next to none"), (3.0, "little"), (8.0, "moderate"), (20.0, "strong"), (math.inf, "very strong"))
 
 

@@ -28,7 +28,7 @@ MACHINE = Runtime(device="cpu")
 
 def restored(image: Image, weights: str, stride: str) -> tuple[np.ndarray, int]:
     step = Step(method="blind", weights=weights, settings={"stride": stride})
-    result = pipeline.run(image, Recipe.make(steps=(step,)), MACHINE)
+    result = pipeline.run(image, Recipe(steps=(step,)), MACHINE)
     return np.clip(result.picture.pixels, 0, 1), result.reports[0].facts["stride"]
 
 

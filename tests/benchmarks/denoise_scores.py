@@ -31,7 +31,7 @@ MACHINE = Runtime(device="cpu")
 
 def restored(image: Image, method: str, weights: str | None = None, **fields: object) -> np.ndarray:
     step = Step(method=method, weights=weights if method == "denoise" else None)
-    result = pipeline.run(image, Recipe.make(steps=(step,), **fields), MACHINE)
+    result = pipeline.run(image, Recipe(steps=(step,), **fields), MACHINE)
     return np.clip(result.picture.pixels, 0, 1)
 
 

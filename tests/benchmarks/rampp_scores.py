@@ -48,7 +48,7 @@ Row = dict[str, object]
 
 def restored(image: Image, weights: str, method: str = "rampp", **fields: object) -> tuple[np.ndarray, dict]:
     step = Step(method=method, weights=weights if method == "rampp" else None)
-    result = pipeline.run(image, Recipe.make(steps=(step,), **fields), MACHINE)
+    result = pipeline.run(image, Recipe(steps=(step,), **fields), MACHINE)
     return result.picture.pixels, result.reports[0].facts
 
 

@@ -48,7 +48,7 @@ def nlm(image: Image, strength: int) -> np.ndarray:
 
 def score(noisy: Image, clean: np.ndarray, weights: str, knobs: dict[str, object]) -> dict[str, object]:
     def run(method: str, source: str, settings: dict[str, object]) -> pipeline.Result:
-        recipe = Recipe.make(steps=(Step(method=method, weights=source, settings=settings),), precision="fp32")
+        recipe = Recipe(steps=(Step(method=method, weights=source, settings=settings),), precision="fp32")
         return pipeline.run(noisy, recipe, MACHINE, with_uncertainty=True)
 
     start = time.process_time()

@@ -22,7 +22,7 @@ import torch
 
 from restore import degrade, files, methods, uncertainty
 from restore.method import Scene
-from restore.noise import estimate
+from restore.noise import CORRELATED, estimate
 from restore.picture import Domain, Floats, Image, Meta
 from restore.recipe import Step
 from restore.runtime import Runtime
@@ -83,7 +83,7 @@ def see(clean: Floats, picture: int, kind: str, name: str, rng: np.random.Genera
     errors = np.abs(result - clean.transpose(2, 0, 1))[:, 8:-8, 8:-8].ravel()
     inner = terms[:, :, 8:-8, 8:-8].reshape(len(terms), -1)
     some = rng.permutation(len(errors))[:8000]
-    group = "camera" if level.correlation > uncertainty.CORRELATED else "white"
+    group = "camera" if level.correlation > CORRELATED else "white"
     return Seen(f"{group} {kind}", picture, inner[:, some].astype(np.float64), errors[some].astype(np.float64))
 
 

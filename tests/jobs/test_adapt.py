@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import restore
 from restore import weights
 from restore.cli import app
-from restore.errors import ArrayError, RecipeError, WeightsError, WriteError
+from restore.errors import ArrayError, ReadError, RecipeError, WeightsError, WriteError
 from restore.jobs.adapt import _near_white, _parted, adapt
 from restore.jobs.fitting import Fit, Moment
 from restore.nets.unshuffle_unet import UnshuffleUNet
@@ -163,6 +163,11 @@ def test_what_cannot_be_used_is_said(start: str, tmp_path: Path) -> None:
         adapt([noisy(0)], tmp_path / "m.pth", start=start)
     with pytest.raises(RecipeError, match="no pictures"):
         adapt([], out, start=start)
+    for wrong in ({"objective": "gr2"}, {"kind": "gausian"}):
+        with pytest.raises(RecipeError, match="Did you mean 'g"):
+            adapt([noisy(0)], out, start=start, **wrong)
+    with pytest.raises(ReadError, match=r"none\.png"):
+        adapt(str(tmp_path / "none.png"), out, start=start)  # one path, no sequence of letters
     with pytest.raises(ArrayError, match="sides of 64"):
         adapt([noisy(0)[:40]], out, start=start)
     with pytest.raises(ArrayError, match="1 and 3 channels"):

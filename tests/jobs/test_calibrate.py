@@ -188,6 +188,8 @@ def test_files_that_will_not_do(shot: Path, tmp_path: Path) -> None:
     empty.mkdir()
     with pytest.raises(ReadError, match="no dark frames here"):
         restore.calibrate([empty])
+    with pytest.raises(ReadError, match=r"empty: no dark frames here"):
+        restore.calibrate(str(empty))  # one path, no sequence of letters
     with pytest.raises(RestoreError, match="noiseprofiles"):
         restore.calibrate([shot / "darks"], darktable=jpeg, plan=Plan(steps=0))
     (tmp_path / "deep.json").write_text("[" * 200_000)

@@ -161,7 +161,7 @@ def test_a_raw_stays_a_mosaic_or_is_developed(shared: Path, tmp_path: Path) -> N
         kept = made(NONE, f"kept{len(naming)}", **naming)
         assert kept.suffix == ".dng"
         assert np.array_equal(files.read(kept).mosaic, files.read(source).mosaic)
-    wavelet = Recipe.make(steps=(Step.make(method="wavelet"),), noise=0.01)
+    wavelet = Recipe(steps=(Step(method="wavelet"),), noise=0.01)
     developed = made(wavelet, "developed")
     assert developed.suffix == ".png"
     assert files.read(developed).meta.bits == 16

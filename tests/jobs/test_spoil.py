@@ -33,6 +33,11 @@ def done(inputs: list[Path], out: Path, spec: str | None = "gaussian sigma=0.1",
     return spoil_all(inputs, out, spec, seed, is_recursive=False, is_json=False)
 
 
+def test_an_empty_kind_is_not_the_validation_set(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="unknown degradation ''"):
+        done([pictures], tmp_path / "out", spec="")
+
+
 def test_a_file_is_degraded_alike_alone_and_among_others(pictures: Path, tmp_path: Path) -> None:
     before = {p.name: p.read_bytes() for p in pictures.iterdir()}
     assert done([pictures], tmp_path / "all") == 0

@@ -66,7 +66,7 @@ def test_coarse_grain_is_taken_further_apart_and_the_report_says_so() -> None:
 def test_no_level_is_needed() -> None:
     clean = photo(96, 128)
     noisy = Image(gaussian(clean, np.random.default_rng(0), sigma=25 / 255))
-    recipe = Recipe.make(steps=(Step(method="blind"),))
+    recipe = Recipe(steps=(Step(method="blind"),))
     found = pipeline.run(noisy, recipe, Runtime(device="cpu")).picture
     assert isinstance(found, Image)
     assert np.mean((found.pixels - clean) ** 2) < np.mean((noisy.pixels - clean) ** 2) / 10
@@ -85,7 +85,7 @@ def test_a_published_checkpoint_is_imported_and_used(method: str, tmp_path: Path
     path.write_bytes(weight_import.converted(tmp_path / "model0.pt", may_unpickle=True))
     picture = Image(photo(32, 32))
     settings = {"stride": "1"} if method == "blind" else {"steps": 1}
-    recipe = Recipe.make(steps=(Step(method=method, weights=str(path), settings=settings),), precision="fp32")
+    recipe = Recipe(steps=(Step(method=method, weights=str(path), settings=settings),), precision="fp32")
     found = pipeline.run(picture, recipe, Runtime(device="cpu")).picture
     assert isinstance(found, Image)
     if method == "blind":

@@ -16,7 +16,7 @@ CLEAN = np.ascontiguousarray(data.astronaut()[40:296, 60:380]).astype(np.float32
 
 
 def restored(pixels: np.ndarray, precision: str, sigma: float, tile: int | str = "off") -> pipeline.Result:
-    recipe = Recipe.make(steps=(Step(method="denoise"),), precision=precision, noise=sigma, tile=tile)
+    recipe = Recipe(steps=(Step(method="denoise"),), precision=precision, noise=sigma, tile=tile)
     return pipeline.run(Image(pixels), recipe, RUNTIME)
 
 
@@ -54,7 +54,7 @@ def test_rounding_without_integers_is_the_same_but_for_ties(monkeypatch: pytest.
     pixels = noisy(0.1)
     here = psnr(restored(pixels, "int8", 0.1))
     monkeypatch.setattr(int8, "is_exact", lambda: False)
-    recipe = Recipe.make(steps=(Step(method="denoise"),), precision="int8", noise=0.1, tile="off")
+    recipe = Recipe(steps=(Step(method="denoise"),), precision="int8", noise=0.1, tile="off")
     assert abs(psnr(pipeline.run(Image(pixels), recipe, Runtime(device="cpu"))) - here) < 0.01
 
 

@@ -15,7 +15,7 @@ CLEAN = np.ascontiguousarray(data.camera()[100:356, 100:356, None]).astype(np.fl
 
 
 def restored(pixels: Floats, method: str, sigma: float | None = None, **settings: object) -> Floats:
-    recipe = Recipe.make(steps=(Step(method=method, settings=settings),), noise=sigma)
+    recipe = Recipe(steps=(Step(method=method, settings=settings),), noise=sigma)
     result = pipeline.run(Image(pixels), recipe, RUNTIME).picture
     assert isinstance(result, Image)
     return result.pixels
@@ -48,7 +48,7 @@ def test_scoredvi_asks_the_network_for_grey() -> None:
 def test_the_network_for_grey_is_tile_exact(method: str) -> None:
     noisy = CLEAN + np.random.default_rng(0).normal(0, 0.1, CLEAN.shape).astype(np.float32)
     whole, tiled = (
-        pipeline.run(Image(noisy), Recipe.make(steps=(Step(method=method),), noise=0.1, tile=tile), RUNTIME).picture
+        pipeline.run(Image(noisy), Recipe(steps=(Step(method=method),), noise=0.1, tile=tile), RUNTIME).picture
         for tile in ("off", 96)
     )
     assert isinstance(whole, Image)

@@ -225,14 +225,14 @@ def test_a_real_photo_gains_two_decibels() -> None:
     noisy, clean = (files.read(folder / kind / "5dmark3_iso3200_1.png").pixels for kind in ("noisy", "clean"))
     middle = np.s_[208:304, 208:304]
     picture = Image(noisy[middle].copy())
-    result = pipeline.run(picture, Recipe.make(steps=(Step(method="scoredvi"),)), Runtime(device="cpu"))
+    result = pipeline.run(picture, Recipe(steps=(Step(method="scoredvi"),)), Runtime(device="cpu"))
     assert isinstance(result.picture, Image)
     assert metrics.psnr(result.picture.pixels, clean[middle]) > metrics.psnr(noisy[middle], clean[middle]) + 2
 
 
 def test_uncertainty_arrives_at_the_front() -> None:
     picture = Image(planes(32, 40).numpy().transpose(1, 2, 0))
-    recipe = Recipe.make(steps=(Step(method="scoredvi", settings={"steps": 2}),))
+    recipe = Recipe(steps=(Step(method="scoredvi", settings={"steps": 2}),))
     result = pipeline.run(picture, recipe, Runtime(device="cpu"), with_uncertainty=True)
     assert result.uncertainty is not None
     assert result.uncertainty.pixels.shape == picture.pixels.shape

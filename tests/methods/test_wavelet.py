@@ -12,7 +12,7 @@ from restore.runtime import Runtime
 
 
 def shrunk(image: Image, **fields: object) -> Image:
-    result = pipeline.run(image, Recipe.make(steps=(Step(method="wavelet"),), **fields), Runtime(device="cpu"))
+    result = pipeline.run(image, Recipe(steps=(Step(method="wavelet"),), **fields), Runtime(device="cpu"))
     assert isinstance(result.picture, Image)
     return result.picture
 

@@ -54,7 +54,7 @@ def test_training_ends_with_weights_for_integers(tmp_path: Path, photos: Path, s
     assert UnshuffleUNet.from_state(state).middle[0].conv1.out_channels < 48
     step = Step(method="denoise", weights=str(shipped / "denoise.safetensors"))
     pixels = np.random.default_rng(0).random((64, 72, 3), np.float32)
-    recipe = Recipe.make(steps=(step,), noise=0.1, precision="int8")
+    recipe = Recipe(steps=(step,), noise=0.1, precision="int8")
     assert pipeline.run(Image(pixels), recipe, Runtime(device="cpu")).recipe.precision == "int8"
 
 
