@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from restore.files import ifd
-from restore.picture import GainMap
+from restore.gain_map import GainMap
 
 LISTS = {51008, 51009, 51022}
 """Tags of what is to be done to the sensor's values as stored, to the linear mosaic, and to the colours."""

@@ -17,7 +17,8 @@ import numpy as np
 
 from restore.files.ifd import Entry
 from restore.files.levels import SensorRecord
-from restore.picture import GainMap, Image, Meta, RawImage
+from restore.gain_map import GainMap
+from restore.picture import Image, Meta, RawImage
 
 _RECORDS = {record.__name__: record for record in (Image, RawImage, Meta, SensorRecord, GainMap, Entry)}
 _TYPES = {"|u1", "<u2", "<f4"}

@@ -11,8 +11,9 @@ import numpy as np
 
 from restore.colour import linear_to_srgb
 from restore.errors import ArrayError
+from restore.gain_map import GainMap
 from restore.memory import pages_kept
-from restore.picture import Floats, GainMap, Image, RawImage
+from restore.picture import Floats, Image, RawImage
 from restore.raw.demosaic import demosaic
 from restore.threads import together
 
