@@ -73,12 +73,12 @@ def _points(first: RawImage, second: RawImage, black_error: tuple[float, ...]) -
         if np.mean(np.maximum(a, b) >= 0.98 * top) > 1e-3:
             continue
         level = float((a.mean(dtype=np.float64) + b.mean(dtype=np.float64)) / 2) - error
-        share = (b.mean(dtype=np.float64) - error) / max(a.mean(dtype=np.float64) - error, 1e-9)
-        rest = (b - a * share if level > 50 else b - a).astype(np.float64)
+        share = (b.mean(dtype=np.float64) - error) / max(a.mean(dtype=np.float64) - error, 1e-9) if level > 50 else 1.0
+        rest = (b - a * share).astype(np.float64)
         rest -= rest.mean(axis=1, keepdims=True)
         rest -= rest.mean(axis=0, keepdims=True)
         height, width = rest.shape
-        variance = _trimmed_variance(rest) / ((1 - 1 / height) * (1 - 1 / width)) / 2
+        variance = _trimmed_variance(rest) / ((1 - 1 / height) * (1 - 1 / width)) / (2 * share)
         found.append((level, variance, rest.size))
     return found
 

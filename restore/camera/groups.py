@@ -15,6 +15,9 @@ from restore.picture import RawImage
 PUSHED = 0.05
 """Share of unused values from which the camera has multiplied those of another ISO."""
 
+ALIKE = 1.25
+"""Ratio of brightness up to which two flats are a pair."""
+
 _FEW = 100
 """Pixels with the commonest value below which gaps tell nothing."""
 
@@ -73,17 +76,31 @@ def unused_share(dark: RawImage) -> float:
 
 
 def paired(frames: Sequence[Frame]) -> list[tuple[Frame, Frame]]:
-    """Pair flats of the same exposure in order.
+    """Pair flats of the same exposure and brightness, whatever order their names are in; others are left over.
 
     Raises
     ------
     ArrayError
-        No two frames have the same exposure.
+        No two frames are alike.
     """
-    pairs = []
+    pairs: list[tuple[Frame, Frame]] = []
     for exposure in sorted({frame.exposure_s for frame in frames}):
-        same = [frame for frame in frames if frame.exposure_s == exposure]
-        pairs += list(zip(same[0::2], same[1::2], strict=False))
+        levels = [(_level(frame), frame) for frame in frames if frame.exposure_s == exposure]
+        levels.sort(key=lambda found: found[0])
+        last: tuple[float, Frame] | None = None
+        for level, frame in levels:
+            if last is not None and level <= ALIKE * max(last[0], 1.0):
+                pairs.append((last[1], frame))
+                last = None
+            else:
+                last = level, frame
     if not pairs:
-        raise ArrayError(f"{frames[0].name}: no second flat frame of this ISO and exposure; shoot flats in pairs")
+        raise ArrayError(
+            f"{frames[0].name}: no second flat frame of this ISO, exposure and brightness; shoot flats in pairs"
+        )
     return pairs
+
+
+def _level(frame: Frame) -> float:
+    """Mean of a frame above black, in DN."""
+    return float(above_black(frame.load()).mean(dtype=np.float64))
