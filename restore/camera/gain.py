@@ -26,6 +26,7 @@ class Gain:
     K: float
     error: float
     source: str
+    is_measured: bool = False
 
 
 Point = tuple[float, float, int]
@@ -60,7 +61,7 @@ def photon_transfer(pairs: Sequence[tuple[Frame, Frame]], black_error: tuple[flo
             " at five or more exposures from dark to half of white"
         )
     slope, error = _line(x, v, n)
-    return Gain(slope, error / slope, f"photon transfer over {len(pairs)} pairs of flats")
+    return Gain(slope, error / slope, f"photon transfer over {len(pairs)} pairs of flats", is_measured=True)
 
 
 def _points(first: RawImage, second: RawImage, black_error: tuple[float, ...]) -> list[Point]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from restore.camera.frames import above_black
 from restore.camera.iso import LONG_S
-from restore.camera.stack import Frame
+from restore.camera.stack import Frame, StackNoise
 from restore.errors import ArrayError
 from restore.picture import RawImage
 
@@ -104,3 +104,24 @@ def paired(frames: Sequence[Frame]) -> list[tuple[Frame, Frame]]:
 def _level(frame: Frame) -> float:
     """Mean of a frame above black, in DN."""
     return float(above_black(frame.load()).mean(dtype=np.float64))
+
+
+_DROP, _BEND = 0.9, 0.8
+"""The pixel noise falls below these shares of that of the ISO before, or of what is expected, at a gain switch."""
+
+
+def is_switched(branch: Sequence[StackNoise], stack: StackNoise) -> bool:
+    """Tell whether the analog gain is another one than at the lower ISOs of a branch (ascending).
+
+    The pixel noise falls there. Where ISOs lie far apart it may still be larger than before, but by less than a
+    branch allows: its variance is that before the amplifier, which grows with the square of ISO, and that after it.
+    """
+    last = branch[-1]
+    if stack.sigma_px < _DROP * last.sigma_px:
+        return True
+    if len(branch) < 2:
+        return False
+    low, high = branch[-2].sigma_px ** 2, last.sigma_px**2
+    span = last.iso**2 - branch[-2].iso ** 2
+    slope = (high - low - 0.06 * np.hypot(low, high)) / span  # variances are known to 2 %; three of that
+    return bool(stack.sigma_px**2 < _BEND**2 * (high + max(slope, 0.0) * (stack.iso**2 - last.iso**2)))
