@@ -208,6 +208,10 @@ def main(argv: list[str] | None = None) -> None:
     args.photos = args.clean or args.photos
     if args.photos is None:
         made.error("give a folder of pictures: PHOTOS, or --clean DIR with a profile")
+    if not args.profile and (args.noise != "pnnp" or args.darks):
+        made.error("--noise and --darks are of one camera: give its --profile")
+    if args.darks and args.noise != "sfrn":
+        made.error("--darks serve --noise sfrn alone: leave them out, or choose it")
     start = args.start or ("pnnp" if args.profile else "none")
     args.start = None if start == "none" else start
     args.rate = args.rate or (2e-4 if args.start else 1e-3)

@@ -10,8 +10,11 @@ from drawn import SEED
 
 from restore.camera import Profile
 from restore.camera.calibration import Plan, calibrate
+from restore.camera.divergence import Counts, divergence, histogram
+from restore.camera.evidence import Evidence
 from restore.camera.gain import assumed, photon_transfer
 from restore.camera.groups import paired, unused_share
+from restore.camera.report import verdict
 from restore.camera.simulate import Sensor
 from restore.camera.stack import Frame, measure
 from restore.errors import ArrayError
@@ -312,3 +315,22 @@ def test_frames_without_room_or_noise_are_refused() -> None:
 
     coarse = [changed(d, lambda raw, at=index: lone(raw, at)) for index, d in enumerate(darks)]
     fails(coarse, "steps are coarser than its noise")
+
+
+def test_the_verdict_bears_what_few_pixels_differ_by_chance(truth_and_profile: tuple[Sensor, Profile]) -> None:
+    rng = np.random.default_rng(10)
+
+    def drawn(sigma: float) -> Counts:
+        return histogram(np.rint(rng.normal(0, sigma, 24576)).astype(np.float32))
+
+    def evidence(sigma: float) -> Evidence:
+        real, made = drawn(7.4), drawn(sigma)
+        return Evidence(200.0, 1, real, {"pnnp": made}, {"pnnp": divergence(real, made)}, {}, {})
+
+    equal = [evidence(7.4) for _ in range(20)]
+    assert np.mean([found.kld["pnnp"] for found in equal]) == pytest.approx(equal[0].chance, rel=0.15)
+    assert equal[0].chance > 0.0015
+    said = [verdict(truth_and_profile[1], [found]) for found in equal]
+    good = [words for words in said if words.startswith("Good: ")]
+    assert len(good) >= 18 and all("by which so few pixels differ by chance" in words for words in good)
+    assert verdict(truth_and_profile[1], [evidence(8.5)]).startswith("Fair: at ISO 200")

@@ -116,6 +116,19 @@ def test_weights_of_others_are_no_start(photos: Path, tmp_path: Path) -> None:
             main([*run, *start])
 
 
+def test_options_of_a_camera_are_not_passed_over(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = [str(photos), "--run", str(tmp_path / "run")]
+    for words, said in (
+        (["--noise", "eld"], "give its --profile"),
+        (["--profile", "a.noise", "--darks", "darks"], "--darks serve --noise sfrn alone"),
+    ):
+        with pytest.raises(SystemExit):
+            pnnp.main([*run, *words])
+        assert said in capsys.readouterr().err
+
+
 def test_a_run_says_where_it_goes_on_and_takes_no_other_network(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
