@@ -156,6 +156,7 @@ def calibrate(
     profile = evidence.with_divergence(profile, found)
     progress(0.97, "writing")
     if out is not None:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
         (profile.model_only() if model_only else profile).save(out)
     if report_to is not None:
         report.write(profile, found, Path(report_to))

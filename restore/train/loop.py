@@ -48,9 +48,9 @@ class Budget:
 
     def done(self, progress: Progress) -> float:
         """Return the share that is done; from 1 on the run is over."""
-        if self.steps:
-            return progress.steps / self.steps
-        return progress.seconds / (60 * self.minutes) if self.minutes else 1.0
+        if self.steps is not None:
+            return progress.steps / self.steps if self.steps > 0 else 1.0
+        return progress.seconds / (60 * self.minutes) if self.minutes > 0 else 1.0
 
 
 @dataclass

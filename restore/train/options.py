@@ -58,7 +58,7 @@ def prepare(args: argparse.Namespace) -> None:
     Raises
     ------
     RecipeError
-        ``--out`` has another ending.
+        ``--out`` has another ending, or ``--patch`` is not of a size that networks take.
     WriteError
         ``--out`` is what is learnt from, or the folder of the run cannot be made.
     """
@@ -67,6 +67,9 @@ def prepare(args: argparse.Namespace) -> None:
             raise RecipeError(f"--out must end in .safetensors, not {args.out.name!r}")
         # a run that goes on replaces what it wrote
         check_target(args.out, [Path(args.start)] if args.start else [], overwrite=True)
+    patch = vars(args).get("patch")
+    if patch is not None and (patch < 16 or patch % 8):
+        raise RecipeError(f"--patch {patch} is no side of a crop; give a multiple of 8 from 16 on")
     try:
         args.run.mkdir(parents=True, exist_ok=True)
     except OSError as error:

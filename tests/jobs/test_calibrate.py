@@ -263,3 +263,14 @@ def test_what_is_guessed_of_grey_frames_is_said(tmp_path: Path) -> None:
     assert any("white at 255 DN is a guess" in note for note in alone.notes)
     few = restore.calibrate(darks, flats=flats[:4], iso=100, bits=12, plan=Plan(steps=0))
     assert "K, the gain, is known at ISO 100 to" in " ".join(few.notes) and "comes from photon" not in str(few.notes)
+
+
+def test_where_nothing_can_be_written_is_said_first_and_folders_are_made(shot: Path, tmp_path: Path) -> None:
+    """After all the frames were read and the proxies trained, it was too late."""
+    (tmp_path / "file").write_text("x")
+    for out, words in ((tmp_path, "is a folder"), (tmp_path / "file" / "a.noise", "is no folder")):
+        with pytest.raises(WriteError, match=words):
+            restore.calibrate(["nowhere"], out=out, overwrite=True)
+    made = tmp_path / "new" / "a.noise"
+    restore.calibrate([shot / "darks"], out=made, plan=Plan(steps=0))
+    assert Profile.load(made).camera == "Restore Simulated"

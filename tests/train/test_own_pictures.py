@@ -14,7 +14,7 @@ import torch
 from skimage import data
 
 from restore import pipeline, weights
-from restore.errors import Cancelled, ReadError, RecipeError, WeightsError
+from restore.errors import Cancelled, ReadError, RecipeError, WeightsError, WriteError
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.picture import Image
 from restore.recipe import Recipe, Step
@@ -97,9 +97,19 @@ def test_what_cannot_be_learnt_from_is_said(photos: Path, tmp_path: Path) -> Non
         noise2score.main([str(photos), *run])
     with pytest.raises(RecipeError, match="must end in .safetensors"):
         blind.main([str(photos), *run, "--out", str(tmp_path / "a.pt")])
+    with pytest.raises(WriteError, match="is no folder"):
+        blind.main([str(photos), *run, "--out", str(photos / "a.png" / "a.safetensors")])
+    for patch in ("0", "30"):
+        with pytest.raises(RecipeError, match="multiple of 8"):
+            blind.main([str(photos), *run, "--patch", patch])
     for stage in ("mac", "finetune"):
         with pytest.raises(ReadError, match=r"stage1\.pt: is not there; run --stage pretrain first"):
             rampp.main([str(photos), *run, "--stage", stage, "--widths", "8", "8", "8"])
+
+
+def test_less_than_no_time_is_no_time() -> None:
+    """It never ended."""
+    assert loop.Budget(minutes=-1).done(loop.Progress()) == loop.Budget(minutes=5, steps=0).done(loop.Progress()) == 1
 
 
 def test_weights_of_others_are_no_start(photos: Path, tmp_path: Path) -> None:
