@@ -125,8 +125,10 @@ def calibrate(
     from restore.camera import calibration, evidence, groups, report
 
     plan = plan or calibration.Plan()
+    inputs = [found.path for found in find([Path(given) for given in (*darks, *flats)], is_recursive=True)]
+    if report_to is not None and Path(report_to).resolve() in {path.resolve().parent for path in inputs}:
+        raise WriteError(Path(report_to), "holds the frames; choose another folder for the report")
     if out is not None:
-        inputs = [found.path for found in find([Path(given) for given in (*darks, *flats)], is_recursive=True)]
         check_target(Path(out), [*inputs, *([Path(darktable)] if darktable else [])], overwrite=overwrite)
     if report_to is not None and not overwrite and Path(report_to).is_dir() and any(Path(report_to).iterdir()):
         raise WriteError(Path(report_to), "holds files already; use --overwrite, or choose another folder")

@@ -271,6 +271,8 @@ def test_where_nothing_can_be_written_is_said_first_and_folders_are_made(shot: P
     for out, words in ((tmp_path, "is a folder"), (tmp_path / "file" / "a.noise", "is no folder")):
         with pytest.raises(WriteError, match=words):
             restore.calibrate(["nowhere"], out=out, overwrite=True)
+    with pytest.raises(WriteError, match="holds the frames"):  # its plots would be taken for frames the next time
+        restore.calibrate([shot / "darks"], report_to=shot / "darks", overwrite=True)
     made = tmp_path / "new" / "a.noise"
     restore.calibrate([shot / "darks"], out=made, plan=Plan(steps=0))
     assert Profile.load(made).camera == "Restore Simulated"
