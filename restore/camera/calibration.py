@@ -13,19 +13,21 @@ from restore.camera.converter import Converter, fine_histogram, fit
 from restore.camera.divergence import OFFSET
 from restore.camera.frames import tiled
 from restore.camera.gain import Gain, photon_transfer
-from restore.camera.groups import by_exposure, grouped, paired, split_held_out, without_pushed
+from restore.camera.groups import by_exposure, grouped, is_switched, paired, split_held_out, without_pushed
 from restore.camera.iso import IsoNoise
 from restore.camera.profile import Branch, Maps, Profile
 from restore.camera.proxy import Proxy
 from restore.camera.proxy_training import Lesson, train
 from restore.camera.sample import unlit
 from restore.camera.shading import Shading
-from restore.camera.stack import Frame, StackNoise, black_of, is_switched, measure
+from restore.camera.stack import Frame, StackNoise, black_of, measure
 from restore.errors import ArrayError
 from restore.picture import RawImage
 
 Report = Callable[[float, str], None]
 _MANY_CODES, _SAMPLES = 2.5, 4_000_000
+LEAST_SIDE = 16
+"""Rows and columns that a frame must have."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,12 @@ def calibrate(
     checked = [_checked(frame, darks[0].name, reference) for frame in darks]
     groups, left_out = without_pushed(grouped(checked))
     rng, generator = np.random.default_rng(plan.seed), torch.Generator().manual_seed(plan.seed)
+    if min(reference.size) < LEAST_SIDE:
+        height, width = reference.size
+        raise ArrayError(
+            f"{darks[0].name}: {width}x{height} pixels are too few to tell the noise of pixels, rows and columns apart;"
+            f" give frames of {LEAST_SIDE}x{LEAST_SIDE} or more"
+        )
     period, span = len(reference.cfa), reference.white - float(np.mean(reference.black))
     stacks: list[StackNoise] = []
     shadings: list[Shading] = []
@@ -99,7 +107,7 @@ def calibrate(
         if long:
             black, drift = black_of(long, period)
             stack = replace(stack, long_black_error=black, long_drift=drift)
-        warnings.refuse_light(stack, span, frames[0].name)
+        warnings.refuse_light(stack, span, frames[0].name, is_black_told=bool(np.any(reference.black)))
         if not shadings or is_switched(stacks[-len(shadings[-1].isos) :], stack):
             shadings.append(Shading())
         shadings[-1].add(stack)
@@ -158,7 +166,7 @@ def _checked(frame: Frame, name: str, reference: RawImage) -> Frame:
             "black level": (raw.black, reference.black),
         }
         for what, (found, wanted) in pairs.items():
-            if found != wanted:
+            if found != wanted and not (what == "black level" and _is_near(raw, reference)):
                 raise ArrayError(
                     f"{frame.name}: {what} {found}, but {name} has {wanted}; calibrate each camera and raw mode by"
                     " itself"
@@ -166,6 +174,12 @@ def _checked(frame: Frame, name: str, reference: RawImage) -> Frame:
         return raw
 
     return replace(frame, load=load)
+
+
+def _is_near(raw: RawImage, reference: RawImage) -> bool:
+    """Whether black is where the reference has it, to a hundredth of white: cameras measure it anew in each picture."""
+    off = tiled(raw.black, reference.size) - tiled(reference.black, reference.size)
+    return float(np.abs(off).max()) <= 0.01 * reference.white
 
 
 def _gains(
@@ -183,7 +197,8 @@ def _gains(
             continue
         iso = min(measured, key=lambda known: abs(np.log(known / stack.iso)))
         gain = measured[iso]
-        scaled = Gain(gain.K * stack.iso / iso, max(gain.error, 0.02), f"{gain.source} at ISO {iso:g}, with ISO")
+        source = f"{gain.source} at ISO {iso:g}, with ISO"
+        scaled = Gain(gain.K * stack.iso / iso, max(gain.error, 0.02), source, gain.is_measured)
         gains.append(gain if iso == stack.iso else scaled)
     return gains
 

@@ -49,6 +49,18 @@ class Evidence:
     quantiles: dict[str, NDArray[np.float64]]
     spectra: dict[str, NDArray[np.float64]]
 
+    @property
+    def chance(self) -> float:
+        """Divergence in nats that two samples of so many pixels have though their noise is the same.
+
+        References
+        ----------
+        Wilks, "The large-sample distribution of the likelihood ratio" (1938).
+        """
+        made = next(iter(self.made.values()))
+        bins = np.count_nonzero((self.real > 0) | (made > 0))
+        return float((bins - 1) / 2 * (1 / self.real.sum() + 1 / made.sum()))
+
 
 def compare(profile: Profile, iso: float, held_out: Sequence[Frame], rng: np.random.Generator) -> Evidence:
     """Compare held-out dark frames of one ISO with as many made frames.

@@ -26,6 +26,7 @@ class Gain:
     K: float
     error: float
     source: str
+    is_measured: bool = False
 
 
 Point = tuple[float, float, int]
@@ -60,7 +61,7 @@ def photon_transfer(pairs: Sequence[tuple[Frame, Frame]], black_error: tuple[flo
             " at five or more exposures from dark to half of white"
         )
     slope, error = _line(x, v, n)
-    return Gain(slope, error / slope, f"photon transfer over {len(pairs)} pairs of flats")
+    return Gain(slope, error / slope, f"photon transfer over {len(pairs)} pairs of flats", is_measured=True)
 
 
 def _points(first: RawImage, second: RawImage, black_error: tuple[float, ...]) -> list[Point]:
@@ -73,12 +74,12 @@ def _points(first: RawImage, second: RawImage, black_error: tuple[float, ...]) -
         if np.mean(np.maximum(a, b) >= 0.98 * top) > 1e-3:
             continue
         level = float((a.mean(dtype=np.float64) + b.mean(dtype=np.float64)) / 2) - error
-        share = (b.mean(dtype=np.float64) - error) / max(a.mean(dtype=np.float64) - error, 1e-9)
-        rest = (b - a * share if level > 50 else b - a).astype(np.float64)
+        share = (b.mean(dtype=np.float64) - error) / max(a.mean(dtype=np.float64) - error, 1e-9) if level > 50 else 1.0
+        rest = (b - a * share).astype(np.float64)
         rest -= rest.mean(axis=1, keepdims=True)
         rest -= rest.mean(axis=0, keepdims=True)
         height, width = rest.shape
-        variance = _trimmed_variance(rest) / ((1 - 1 / height) * (1 - 1 / width)) / 2
+        variance = _trimmed_variance(rest) / ((1 - 1 / height) * (1 - 1 / width)) / (2 * share)
         found.append((level, variance, rest.size))
     return found
 

@@ -8,12 +8,15 @@ import numpy as np
 
 from restore.camera.frames import above_black
 from restore.camera.iso import LONG_S
-from restore.camera.stack import Frame
+from restore.camera.stack import Frame, StackNoise
 from restore.errors import ArrayError
 from restore.picture import RawImage
 
 PUSHED = 0.05
 """Share of unused values from which the camera has multiplied those of another ISO."""
+
+ALIKE = 1.25
+"""Ratio of brightness up to which two flats are a pair."""
 
 _FEW = 100
 """Pixels with the commonest value below which gaps tell nothing."""
@@ -73,17 +76,52 @@ def unused_share(dark: RawImage) -> float:
 
 
 def paired(frames: Sequence[Frame]) -> list[tuple[Frame, Frame]]:
-    """Pair flats of the same exposure in order.
+    """Pair flats of the same exposure and brightness, whatever order their names are in; others are left over.
 
     Raises
     ------
     ArrayError
-        No two frames have the same exposure.
+        No two frames are alike.
     """
-    pairs = []
+    pairs: list[tuple[Frame, Frame]] = []
     for exposure in sorted({frame.exposure_s for frame in frames}):
-        same = [frame for frame in frames if frame.exposure_s == exposure]
-        pairs += list(zip(same[0::2], same[1::2], strict=False))
+        levels = [(_level(frame), frame) for frame in frames if frame.exposure_s == exposure]
+        levels.sort(key=lambda found: found[0])
+        last: tuple[float, Frame] | None = None
+        for level, frame in levels:
+            if last is not None and level <= ALIKE * max(last[0], 1.0):
+                pairs.append((last[1], frame))
+                last = None
+            else:
+                last = level, frame
     if not pairs:
-        raise ArrayError(f"{frames[0].name}: no second flat frame of this ISO and exposure; shoot flats in pairs")
+        raise ArrayError(
+            f"{frames[0].name}: no second flat frame of this ISO, exposure and brightness; shoot flats in pairs"
+        )
     return pairs
+
+
+def _level(frame: Frame) -> float:
+    """Mean of a frame above black, in DN."""
+    return float(above_black(frame.load()).mean(dtype=np.float64))
+
+
+_DROP, _BEND = 0.9, 0.8
+"""The pixel noise falls below these shares of that of the ISO before, or of what is expected, at a gain switch."""
+
+
+def is_switched(branch: Sequence[StackNoise], stack: StackNoise) -> bool:
+    """Tell whether the analog gain is another one than at the lower ISOs of a branch (ascending).
+
+    The pixel noise falls there. Where ISOs lie far apart it may still be larger than before, but by less than a
+    branch allows: its variance is that before the amplifier, which grows with the square of ISO, and that after it.
+    """
+    last = branch[-1]
+    if stack.sigma_px < _DROP * last.sigma_px:
+        return True
+    if len(branch) < 2:
+        return False
+    low, high = branch[-2].sigma_px ** 2, last.sigma_px**2
+    span = last.iso**2 - branch[-2].iso ** 2
+    slope = (high - low - 0.06 * np.hypot(low, high)) / span  # variances are known to 2 %; three of that
+    return bool(stack.sigma_px**2 < _BEND**2 * (high + max(slope, 0.0) * (stack.iso**2 - last.iso**2)))

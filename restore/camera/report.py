@@ -84,12 +84,18 @@ def verdict(profile: Profile, found: Sequence[Evidence]) -> str:
     klds = {evidence.iso: evidence.kld["pnnp"] for evidence in found if "pnnp" in evidence.kld}
     if not klds:
         return "Not checked: no dark frames were left to hold out (five or more for each ISO are needed) or no proxy."
-    poor = [f"{iso:g}" for iso, kld in klds.items() if kld > _GOOD_KLD]
+    chance = {evidence.iso: evidence.chance for evidence in found}
+    poor = [f"{iso:g}" for iso, kld in klds.items() if kld > _GOOD_KLD + chance[iso]]
     if not poor:
-        return f"Good: at every ISO checked the proxy is within {_GOOD_KLD} nats of dark frames it never saw."
+        most = max(chance[iso] for iso in klds)
+        but = f", beside the {most:.1g} by which so few pixels differ by chance" if most > 0.1 * _GOOD_KLD else ""
+        return f"Good: at every ISO checked the proxy is within {_GOOD_KLD} nats of dark frames it never saw{but}."
     missing = any(noise.frames < 10 for noise in profile.isos)
     advice = "shoot more dark frames" if missing else "look at the plots of these ISOs"
-    return f"Fair: at ISO {', '.join(poor)} the proxy is further than {_GOOD_KLD} nats from dark frames; {advice}."
+    return (
+        f"Fair: at ISO {', '.join(poor)} the proxy is further than {_GOOD_KLD} nats, and chance, from dark frames;"
+        f" {advice}."
+    )
 
 
 def _about_fit(found: Sequence[Evidence]) -> list[str]:

@@ -30,7 +30,7 @@ class Shading:
 
     def add(self, stack: StackNoise) -> None:
         """Take in the mean dark frame of one more ISO, weighted by how well it is known."""
-        x, weight = stack.iso / 1000, stack.frames / max(stack.temporal, 1e-3) ** 2
+        x, weight = stack.iso / 1000, stack.frames / stack.read**2
         self.isos.append(stack.iso)
         self.sums = (self.sums[0] + weight, self.sums[1] + weight * x, self.sums[2] + weight * x * x)
         first = np.float32(weight) * stack.shading

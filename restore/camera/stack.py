@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -74,6 +75,11 @@ class StackNoise:
     long_black_error: tuple[float, ...] = ()
     long_drift: float = 0.0
 
+    @property
+    def read(self) -> float:
+        """Standard deviation of a pixel over frames, but for what lifts whole frames; rounding included."""
+        return float(np.sqrt(self.sigma_px**2 + self.sigma_row**2 + self.sigma_col**2 + ROUNDING))
+
 
 class Means:
     """Mean, variance, and mean of every other frame, per pixel (Welford's recurrence)."""
@@ -121,6 +127,7 @@ def measure(frames: Sequence[Frame], period: int, rng: np.random.Generator) -> S
     count, (height, width) = means.count, means.mean.shape
     whole = levels.mean(axis=1)
     drift = _drift(exposures, whole)
+    steady = whole - drift * exposures
     errors = np.array(
         [plane[keep].mean() for plane, keep in zip(sites(means.mean, period), sites(good, period), strict=True)]
     )
@@ -128,6 +135,7 @@ def measure(frames: Sequence[Frame], period: int, rng: np.random.Generator) -> S
     for plane, error in zip(sites(shading, period), errors, strict=True):
         plane -= np.float32(error)
     rest = _second_pass(frames, means.mean, good, period, rng)
+    _check_levels(frames, steady, float(np.sqrt(rest.squares / rest.samples)))
     taken = (height - period) + (width - period) + period**2  # means of rows, of columns and of sites, in each frame
     kept = (1 - 1 / count) * (1 - taken / (height * width))
     variance = rest.squares / rest.samples / kept
@@ -135,7 +143,8 @@ def measure(frames: Sequence[Frame], period: int, rng: np.random.Generator) -> S
     row = rest.rows / ((1 - 1 / count) * (1 - period / height)) - variance / width
     col = rest.columns / ((1 - 1 / count) * (1 - period / width)) - variance / height
     temporal = float((means.squares[good] / (count - 1)).mean(dtype=np.float64))
-    spread = float((shading[good] ** 2).mean(dtype=np.float64)) - temporal / count
+    new = pixel + max(row, 0) + max(col, 0) + ROUNDING  # in every frame; not what lifts it as a whole
+    spread = float((shading[good] ** 2).mean(dtype=np.float64)) - new / count
     residuals = rest.residuals / np.float32(np.sqrt(kept))
     return StackNoise(
         iso=frames[0].iso,
@@ -150,7 +159,7 @@ def measure(frames: Sequence[Frame], period: int, rng: np.random.Generator) -> S
         sigma_px=float(np.sqrt(pixel)),
         sigma_row=float(np.sqrt(max(row, 0))),
         sigma_col=float(np.sqrt(max(col, 0))),
-        sigma_bias=float(np.std(whole - drift * exposures, ddof=1)),
+        sigma_bias=float(np.std(steady, ddof=1)),
         tukey=_tukey(residuals, variance, pixel),
         neighbours=rest.products / rest.squares,
         clipped=rest.clipped,
@@ -170,13 +179,16 @@ def black_of(frames: Sequence[Frame], period: int) -> tuple[tuple[float, ...], f
 def _first_pass(frames: Sequence[Frame], period: int) -> tuple[Means, NDArray[np.float64]]:
     """Mean frame, and the mean of each site in each frame ``(frames, sites)``."""
     means: Means | None = None
-    levels = []
+    levels, seen = [], dict[bytes, str]()
     for frame in frames:
         dn = above_black(frame.load())
         if not np.ptp(dn):
             raise ArrayError(
                 f"{frame.name}: all pixels are {dn.flat[0]:g} DN above black, without any noise; this is no dark frame"
             )
+        first = seen.setdefault(hashlib.sha256(np.ascontiguousarray(dn).data).digest(), frame.name)
+        if first != frame.name:
+            raise ArrayError(f"{frame.name} holds the same pixels as {first}; give each dark frame once")
         means = means or Means((dn.shape[0], dn.shape[1]))
         means.add(dn)
         levels.append([float(np.median(plane)) + _mean_near(plane) for plane in sites(dn, period)])
@@ -251,12 +263,33 @@ def _second_pass(
 
 def _check_alike(frames: Sequence[Frame], sigmas: NDArray[np.float64]) -> None:
     """Refuse a group in which one frame has other noise: its ISO tag cannot be right."""
-    ratios = sigmas / np.median(sigmas)
+    middle = float(np.median(sigmas))
+    if not middle:
+        raise ArrayError(
+            f"{frames[0].name} and the other dark frames of ISO {frames[0].iso:g} do not differ from each other: the"
+            " camera's steps are coarser than its noise; raise its gain, or save more bits"
+        )
+    ratios = sigmas / middle
     worst = int(np.abs(np.log(ratios)).argmax())
     if len(frames) > 2 and abs(np.log(ratios[worst])) > _ODD_SIGMA:
         raise ArrayError(
             f"{frames[worst].name}: noise of {sigmas[worst]:.2f} DN, but the other dark frames of ISO"
-            f" {frames[worst].iso:g} have {np.median(sigmas):.2f} DN; its ISO tag is wrong, or light came in"
+            f" {frames[worst].iso:g} have {middle:.2f} DN; its ISO tag is wrong, or light came in"
+        )
+
+
+def _check_levels(frames: Sequence[Frame], levels: NDArray[np.float64], sigma: float) -> None:
+    """Refuse a group in which one frame lies elsewhere than all others, by more than the noise."""
+    if len(frames) < 4:
+        return
+    worst = int(np.abs(levels - np.median(levels)).argmax())
+    others = np.delete(levels, worst)
+    off = float(levels[worst] - others.mean())
+    if abs(off) > max(sigma, 6 * float(others.std(ddof=1))):
+        where, why = ("above", "light came in") if off > 0 else ("below", "light came into the others")
+        raise ArrayError(
+            f"{frames[worst].name} lies {abs(off):.2f} DN {where} the other dark frames of ISO {frames[worst].iso:g},"
+            f" with noise of {sigma:.2f} DN: {why}, or the temperature changed; leave it out"
         )
 
 
@@ -264,24 +297,3 @@ def _tukey(residuals: Floats, variance: float, pixel: float) -> tuple[float, flo
     """Fit Tukey-lambda to the residuals; the scale without the rounding in them."""
     shape, scale, straightness = tukey.fit(residuals)
     return shape, scale * float(np.sqrt(pixel / variance)), straightness
-
-
-_DROP, _BEND = 0.9, 0.8
-"""The pixel noise falls below these shares of that of the ISO before, or of what is expected, at a gain switch."""
-
-
-def is_switched(branch: Sequence[StackNoise], stack: StackNoise) -> bool:
-    """Tell whether the analog gain is another one than at the lower ISOs of a branch (ascending).
-
-    The pixel noise falls there. Where ISOs lie far apart it may still be larger than before, but by less than a
-    branch allows: its variance is that before the amplifier, which grows with the square of ISO, and that after it.
-    """
-    last = branch[-1]
-    if stack.sigma_px < _DROP * last.sigma_px:
-        return True
-    if len(branch) < 2:
-        return False
-    low, high = branch[-2].sigma_px ** 2, last.sigma_px**2
-    span = last.iso**2 - branch[-2].iso ** 2
-    slope = (high - low - 0.06 * np.hypot(low, high)) / span  # variances are known to 2 %; three of that
-    return bool(stack.sigma_px**2 < _BEND**2 * (high + max(slope, 0.0) * (stack.iso**2 - last.iso**2)))

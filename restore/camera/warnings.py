@@ -13,11 +13,11 @@ from restore.camera.stack import StackNoise
 from restore.errors import ArrayError
 
 GOOD_COUNT = 10
-_CLIPPED, _NEIGHBOURS = 0.2, 0.02
+_CLIPPED, _NEIGHBOURS, _UNSTEADY, _COARSE = 0.2, 0.02, 0.25, 0.5
 
 
-def refuse_light(stack: StackNoise, span: float, name: str) -> None:
-    """Refuse a stack that saw light.
+def refuse_light(stack: StackNoise, span: float, name: str, *, is_black_told: bool = True) -> None:
+    """Refuse a stack that saw light; where files tell no black level, a tenth of white may be black.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def refuse_light(stack: StackNoise, span: float, name: str) -> None:
         The mean is far above black, or brightness varies over the frame by far more than the noise.
     """
     level = float(np.mean(stack.black_error))
-    if level > 0.01 * span and level > 3 * stack.temporal:
+    if level > (0.01 if is_black_told else 0.1) * span and level > 3 * stack.read:
         raise ArrayError(
             f"{name} and the other dark frames of ISO {stack.iso:g} are {level:.0f} DN above black on average: light"
             " came in, or these are not dark frames; put the cap on, cover the viewfinder and shoot again"
@@ -59,7 +59,13 @@ def refuse_wrong_isos(stacks: Sequence[StackNoise], branches: Sequence[Sequence[
 def notes(stacks: Sequence[StackNoise], gains: Sequence[Gain], branches: Sequence[Sequence[float]]) -> tuple[str, ...]:
     """Say in plain words what a user should know or do better."""
     found = [note for stack in stacks for note in _of_one(stack)]
-    sources = {gain.source for gain in gains if gain.error > 0.02}
+    rough = [(stack.iso, gain) for stack, gain in zip(stacks, gains, strict=True) if gain.error > 0.02]
+    found += [
+        f"K, the gain, is known at ISO {iso:g} to {gain.error:.0%} only; shoot more pairs of flat frames"
+        for iso, gain in rough
+        if gain.is_measured
+    ]
+    sources = {gain.source for _, gain in rough if not gain.is_measured}
     found += [
         f"K, the gain, comes from {source}; shoot pairs of flat frames to measure it" for source in sorted(sources)
     ]
@@ -78,7 +84,12 @@ def _of_one(stack: StackNoise) -> list[str]:
     if stack.sigma_px < 1:
         found.append(
             f"the noise at {at} is {stack.sigma_px:.2f} DN, less than one step of the converter: the shape of its"
-            " distribution cannot be seen"
+            " distribution cannot be seen" + (", and its size may be far off" if stack.sigma_px < _COARSE else "")
+        )
+    if stack.sigma_bias > _UNSTEADY * stack.sigma_px:
+        found.append(
+            f"the black level at {at} differs from frame to frame by {stack.sigma_bias:.2f} DN: the sensor grew warmer,"
+            " or light came in"
         )
     if stack.clipped > _CLIPPED:
         found.append(

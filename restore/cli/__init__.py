@@ -10,7 +10,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from restore.cli.options import app
-from restore.errors import RecipeError, RestoreError, printable
+from restore.errors import Cancelled, RecipeError, RestoreError, printable
 
 __all__ = ["app", "main"]
 
@@ -26,4 +26,4 @@ def main() -> None:
         app()
     except RestoreError as error:
         sys.stderr.write(f"error: {printable(str(error))}\n")
-        sys.exit(2 if isinstance(error, RecipeError) else 1)
+        sys.exit(2 if isinstance(error, RecipeError) else 130 if isinstance(error, Cancelled) else 1)

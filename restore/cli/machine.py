@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from restore.cli.options import MaxBytes, MaxMegapixels, MaxSeconds, app, given_limits
+from restore.cli.options import MaxBytes, MaxMegapixels, MaxSeconds, app, given_limits, stoppable
 from restore.errors import RecipeError, RestoreError, nearest
 
 
@@ -52,5 +52,7 @@ def train(
         return
     if method not in known:
         raise RecipeError(f"there is no training for {method!r}.{nearest(str(method), known)}")
+    loop: Any = import_module("restore.train.loop")
     sys.argv[0] = f"restore train {method}"
-    import_module(f"restore.train.{method}").main(context.args)
+    with stoppable() as loop.stop:
+        import_module(f"restore.train.{method}").main(context.args)

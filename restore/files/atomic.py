@@ -17,7 +17,7 @@ _PREFIX, _PART = ".restore-", ".part"
 
 
 def check_target(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> None:
-    """Refuse to write over an input, and over whatever else is there unless that was asked for.
+    """Refuse to write over an input or a folder, and over whatever else is there unless that was asked for.
 
     Raises
     ------
@@ -28,6 +28,11 @@ def check_target(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> None
         raise WriteError(path, "is an input itself; choose another name")
     if not overwrite and os.path.lexists(path):
         raise WriteError(path, "exists already; use --overwrite, or choose another name")
+    if path.is_dir():
+        raise WriteError(path, "is a folder; give the name of a file")
+    above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    if not above.is_dir():
+        raise WriteError(path, f"cannot be written: {above} is no folder")
 
 
 def _is_same(path: Path, other: Path) -> bool:

@@ -23,7 +23,7 @@ from restore.jobs.fitting import Fit, Moment, Objective
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.objectives.family import POWERS, Family
 from restore.objectives.identify import identify, refine, sample
-from restore.objectives.removal import Removal, for_channels, networks
+from restore.objectives.removal import Removal, for_channels, networks, origin
 from restore.picture import Image
 
 Source = Path | str | Image | NDArray[Any]
@@ -128,13 +128,19 @@ def adapt(
         path, [Path(given) for given in (*pictures, start) if isinstance(given, Path | str)], overwrite=overwrite
     )
     noisy = _planes(pictures, limits)
+    notes: list[str] = []
+    ends = [origin(p) for p in noisy] if kind in ("auto", "gaussian") else []
+    black = min((low for low, high in ends if (low, high) != (0.0, 1.0)), default=0.0)
+    if black:  # as the method will see them
+        kind = "gaussian"
+        noisy = [p - black for p in noisy]
+        notes.append(f"values are taken from {black:.4g} on, and their noise for even")
     white = max(_near_white(noisy), 1e-12)
     noisy = [p / white for p in noisy]
     net = deepcopy(for_channels(networks(weights.load(start)[0]), noisy[0].shape[0]))
     if not isinstance(net, UnshuffleUNet):
         raise RecipeError(f"{start}: published checkpoints cannot be fitted further; start from noise2score")
     generator = torch.Generator().manual_seed(seed)
-    notes: list[str] = []
     if level > 0:
         law = Family.of(kind, level).scaled(1 / white)
     else:
@@ -147,6 +153,8 @@ def adapt(
     curve = fit.run(60 * minutes, steps, on_moment, cancelled or Event())
     before, after = curve[0].sure_psnr, max(m.sure_psnr for m in curve)
     helped = after >= before + WORTH
+    if fit.doubt:
+        notes.append("the level of the noise was found a little too high: the decibels are rough")
     if not helped:
         notes.append("fitting did not help: the model holds the weights started from")
     told = law.scaled(white)

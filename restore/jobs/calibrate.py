@@ -15,7 +15,7 @@ from restore import files
 from restore.camera import gain as gains
 from restore.camera.profile import Profile
 from restore.camera.stack import Frame
-from restore.errors import FileError, ReadError, UnsupportedError, WriteError
+from restore.errors import FileError, ReadError, RecipeError, UnsupportedError, WriteError
 from restore.files import Limits, ifd
 from restore.files.atomic import check_target
 from restore.files.folder import find
@@ -53,6 +53,15 @@ class _About:
     camera: str
     body: str
     noise_scales: dict[float, float]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Of grey frames: white in DN, 0 for raw files, and what a DN is in the values of the files."""
+
+    white: float = 0.0
+    step: int = 1
 
 
 def calibrate(
@@ -117,8 +126,10 @@ def calibrate(
 
     plan = plan or calibration.Plan()
     darks, flats = ([given] if isinstance(given, Path | str) else given for given in (darks, flats))  # no letters
+    inputs = [found.path for found in find([Path(given) for given in (*darks, *flats)], is_recursive=True)]
+    if report_to is not None and Path(report_to).resolve() in {path.resolve().parent for path in inputs}:
+        raise WriteError(Path(report_to), "holds the frames; choose another folder for the report")
     if out is not None:
-        inputs = [found.path for found in find([Path(given) for given in (*darks, *flats)], is_recursive=True)]
         check_target(Path(out), [*inputs, *([Path(darktable)] if darktable else [])], overwrite=overwrite)
     if report_to is not None and not overwrite and Path(report_to).is_dir() and any(Path(report_to).iterdir()):
         raise WriteError(Path(report_to), "holds files already; use --overwrite, or choose another folder")
@@ -136,6 +147,7 @@ def calibrate(
         body=about.body,
         report=lambda share, text: progress(0.9 * share, text),
     )
+    profile = replace(profile, notes=(*about.notes, *profile.notes))
     rng = np.random.default_rng(plan.seed)
     found = []
     known = {noise.iso for noise in profile.isos}
@@ -147,6 +159,7 @@ def calibrate(
     profile = evidence.with_divergence(profile, found)
     progress(0.97, "writing")
     if out is not None:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
         (profile.model_only() if model_only else profile).save(out)
     if report_to is not None:
         report.write(profile, found, Path(report_to))
@@ -179,18 +192,25 @@ def frames_of(
     if not paths[0]:
         raise ReadError(Path(darks[0]) if darks else Path(), "no dark frames here; give raw files or folders of them")
     first = read(paths[0][0])
-    white = _white(read, paths[0] + paths[1], headerless) if isinstance(first, Image) else 0.0
+    scale = _scale(read, paths[0] + paths[1], headerless) if isinstance(first, Image) else _Scale()
     scales: dict[float, float] = {}
-    made = [[_frame(read, path, headerless, white, scales) for path in group] for group in paths]
-    return made[0], made[1], _About(first.meta.camera or "", _body(first), scales)
+    made = [[_frame(read, path, headerless, scale, scales) for path in group] for group in paths]
+    notes = []
+    if scale.step > 1:
+        notes.append(f"the values of the files are multiples of {scale.step}: a DN is that much of them")
+    if scale.white and headerless.bits is None and not paths[1]:
+        notes.append(
+            f"white at {scale.white:g} DN is a guess from dark frames alone; say the camera's bits with --bits"
+        )
+    return made[0], made[1], _About(first.meta.camera or "", _body(first), scales, tuple(notes))
 
 
-def _frame(read: Reader, path: Path, headerless: Headerless, white: float, scales: dict[float, float]) -> Frame:
+def _frame(read: Reader, path: Path, headerless: Headerless, grey: _Scale, scales: dict[float, float]) -> Frame:
     """Return one frame, to be loaded later; its NoiseProfile tag goes into ``scales`` under its ISO."""
     picture = read(path)
     exposure = picture.meta.exposure_s or 0.0
     iso = picture.meta.iso if isinstance(picture, RawImage) else headerless.iso
-    _as_raw(path, picture, headerless, white)
+    _as_raw(path, picture, headerless, grey)
     if iso is None:
         iso = headerless.iso
     if iso is None:
@@ -199,10 +219,10 @@ def _frame(read: Reader, path: Path, headerless: Headerless, white: float, scale
     scale = next(iter(ifd.numbers({**record.tags, **record.raw_tags}, _NOISE_PROFILE)), 0.0) if record else 0.0
     if scale > 0:
         scales[float(iso)] = scale
-    return Frame(str(path), float(iso), float(exposure), lambda: _as_raw(path, read(path), headerless, white))
+    return Frame(str(path), float(iso), float(exposure), lambda: _as_raw(path, read(path), headerless, grey))
 
 
-def _as_raw(path: Path, picture: Picture, headerless: Headerless, white: float) -> RawImage:
+def _as_raw(path: Path, picture: Picture, headerless: Headerless, grey: _Scale) -> RawImage:
     """Return a raw picture, or grey values as one of a sensor without colours."""
     if isinstance(picture, RawImage):
         return picture
@@ -211,10 +231,10 @@ def _as_raw(path: Path, picture: Picture, headerless: Headerless, white: float) 
         raise UnsupportedError(path, f"a developed {kind} holds no sensor noise any more; give the camera's raw files")
     if headerless.iso is None:
         raise UnsupportedError(path, "grey frames do not say their ISO or gain setting; give it with --iso")
-    if not white:
+    if not grey.white:
         raise UnsupportedError(path, "grey frames cannot be mixed with raw files")
-    values = _values(picture)
-    return RawImage(values / np.float32(white), GREY, ((0.0,),), white, meta=replace(picture.meta, iso=headerless.iso))
+    mosaic = _values(picture) / np.float32(grey.white * grey.step)
+    return RawImage(mosaic, GREY, ((0.0,),), grey.white, meta=replace(picture.meta, iso=headerless.iso))
 
 
 def _values(picture: Image) -> Floats:
@@ -222,12 +242,26 @@ def _values(picture: Image) -> Floats:
     return np.asarray(np.rint(picture.pixels[..., 0] * np.float32(top)), np.float32)
 
 
-def _white(read: Reader, paths: Sequence[Path], headerless: Headerless) -> float:
-    """White level of grey frames: of the stated bits, or the fewest that hold every value, 8 at least."""
-    if headerless.bits is not None:
-        return float(2**headerless.bits - 1)
-    largest = max(float(_values(picture).max()) for picture in map(read, paths) if isinstance(picture, Image))
-    return float(2 ** max(8, int(largest).bit_length()) - 1)
+def _scale(read: Reader, paths: Sequence[Path], headerless: Headerless) -> _Scale:
+    """White of the stated bits, or the fewest that hold every value, 8 at least; in steps of 4 or more one is a DN.
+
+    Raises
+    ------
+    RecipeError
+        The stated bits do not hold a value.
+    """
+    used = 0
+    for picture in map(read, paths):
+        if isinstance(picture, Image):
+            used |= int(np.bitwise_or.reduce(_values(picture).astype(np.int64), axis=None))
+    step = used & -used  # as cameras of 10 to 14 bits fill 16 from above
+    step = step if step >= 4 and used > 255 else 1
+    needed = (used // step).bit_length()
+    if headerless.bits is not None and needed > headerless.bits:
+        raise RecipeError(
+            f"--bits {headerless.bits} does not hold the values of these frames, which take {needed} bits"
+        )
+    return _Scale(float(2 ** (headerless.bits or max(8, needed)) - 1), step)
 
 
 def _body(picture: Picture) -> str:

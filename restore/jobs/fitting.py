@@ -23,6 +23,9 @@ Objective = Literal["ardae", "gr2r", "sure"]
 HELD = 0.3
 """Share of held-out pictures that is predicted from the rest."""
 
+LEAST = 0.03
+"""Share of the noise's variance that is left by the best denoiser there may be."""
+
 LOOKS = 25
 """How often the held-out parts are looked at, spread over the whole."""
 
@@ -71,12 +74,14 @@ class Fit:
         self.halves = gr2r.split(exam, law, HELD, generator)
         self.mean = deepcopy(net)
         self.best = {k: v.clone() for k, v in net.state_dict().items()}
+        self.doubt = 0.0
 
     def run(
         self, seconds: float, steps: int | None, on_moment: Callable[[Moment], None], cancelled: Event
     ) -> list[Moment]:
         """Learn until time or steps are up, nothing is gained any more, or somebody cancels; return all looks."""
         begin = time.monotonic()
+        self.doubt = max(0.0, LEAST * float(self.law.variance_in(self.exam).mean()) - self.risk())
         curve = [Moment(0.0, self.look(), 0, seconds)]
         on_moment(curve[0])
         optimiser = torch.optim.Adam(self.net.parameters(), self.rate, betas=(0.9, 0.99))
@@ -140,9 +145,16 @@ class Fit:
     def _draw(self, below: int) -> int:
         return int(torch.randint(below, (1,), generator=self.generator))
 
-    @torch.no_grad()
     def look(self) -> float:
         """Return the PSNR of the held-out parts with the averaged weights, estimated without a clean picture.
+
+        Where a level that is a little too high makes the risk at the start less than can be, as much is added to all.
+        """
+        return -10 * math.log10(max(self.risk() + self.doubt, 1e-9))
+
+    @torch.no_grad()
+    def risk(self) -> float:
+        """Return the mean squared error of the held-out parts, estimated.
 
         By SURE for Gaussian noise. For other laws, where SURE is a first order only, one half of a split is predicted
         from the other, which is exact; the risk then is that of a picture with a little more noise.
@@ -152,9 +164,7 @@ class Fit:
             removed = removal(self.exam, self.law)
             step = 0.05 * math.sqrt(self.law.dispersion)
             slope = sure.divergence(lambda y: removal(y, self.law), self.exam, self.signs, step=step, at=removed)
-            risk = float(sure.risk(removed, self.law.dispersion, slope))
-        else:
-            first, second = self.halves
-            error = first - removal(first, Family(self.law.power, self.law.dispersion / (1 - HELD))) - second
-            risk = float((error**2).mean()) - float(self.law.variance_in(self.exam).mean()) / HELD
-        return -10 * math.log10(max(risk, 1e-9))
+            return float(sure.risk(removed, self.law.dispersion, slope))
+        first, second = self.halves
+        error = first - removal(first, Family(self.law.power, self.law.dispersion / (1 - HELD))) - second
+        return float((error**2).mean()) - float(self.law.variance_in(self.exam).mean()) / HELD

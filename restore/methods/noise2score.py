@@ -20,7 +20,7 @@ from restore.noise import Noise
 from restore.objectives import tweedie
 from restore.objectives.family import Family
 from restore.objectives.identify import Fit, identify, refine, sample
-from restore.objectives.removal import Net, Removal, for_channels, networks
+from restore.objectives.removal import Net, Removal, for_channels, networks, origin
 from restore.picture import Domain, Image
 from restore.tiling import TileOp
 
@@ -69,6 +69,9 @@ class Noise2Score:
         """Find law and level of the noise, once for the picture."""
         if not torch.isfinite(scene.planes).all():
             raise ArrayError("the picture holds values that are not finite (NaN or infinite); replace them first")
+        black, white = origin(scene.planes) if self.settings.kind in ("auto", "gaussian") else (0.0, 1.0)
+        if (black, white) != (0.0, 1.0):
+            return self._between(black, white, scene)
         noise = _noise(scene)
         if self.settings.kind == "mixed" and self.settings.level > 0:
             raise RecipeError("mixed noise has two levels, which are measured: leave noise2score.level at 0")
@@ -102,6 +105,22 @@ class Noise2Score:
             multiple=net.multiple * stride,
             bytes_per_pixel=80 * self.compute.dtype.itemsize,
         )
+
+    def _between(self, black: float, white: float, scene: Scene) -> TileOp:
+        """Bring values far from 0...1 there and back; their noise is taken for even."""
+        span = white - black
+        planes = (scene.planes - black) / span
+        pixels = planes.numpy().transpose(1, 2, 0)
+        there = measure.estimate(Image(pixels if pixels.shape[2] in (1, 3) else pixels[..., :1]))
+        if _is_given(scene.noise):
+            there = replace(scene.noise, sigma=scene.noise.sigma / span, read=scene.noise.read / span)
+        even = self.settings.model_copy(update={"kind": "gaussian", "level": self.settings.level / span})
+        inner = replace(self, settings=even).prepare(replace(scene, planes=planes, noise=there))
+        if inner.run is _same:
+            return inner
+        scene.report["level"] *= span
+        scene.note(f"the network saw {black:.4g} as black and {white:.4g} as white")
+        return replace(inner, run=lambda tile: inner.run((tile - black) / span) * span + black)
 
     def _fit(self, removal: Removal, parts: Tensor, noise: Noise, scene: Scene) -> Fit:
         """Return the law of the noise, from what the user says or from the picture, and report it."""

@@ -14,8 +14,12 @@ from restore.nets.score_unet import REACH, conditions
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.objectives import tweedie
 from restore.objectives.family import Family
+from restore.picture import Image, Meta
 
 Net = UnshuffleUNet | Noise2ScoreUNet
+
+LOW_CONTRAST = 0.1
+"""Share of the largest values that all others span, below which a network sees nothing but grey."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +61,27 @@ class Removal:
         told = conditions(noisy, power, dispersion)
         found: Tensor = self.net(noisy.to(self.dtype), told.to(self.dtype)).float()
         return found
+
+
+def origin(planes: Tensor) -> tuple[float, float]:
+    """Return what a network shall see as black and as white where noise is even; mostly 0 and 1, values as they are.
+
+    Others where values are negative, or a tenth of the largest spans them all (degrees Celsius, kelvin): networks know
+    pictures between black and white only. Photon noise and speckle have no other black than 0.
+
+    Parameters
+    ----------
+    planes
+        ``(C, H, W)`` in any unit.
+
+    >>> low, high = origin(torch.linspace(300, 310, 64 * 64).reshape(1, 64, 64))
+    >>> round(low, 1), round(high, 1), origin(torch.linspace(0, 300, 64 * 64).reshape(1, 64, 64))
+    (300.1, 309.9, (0.0, 1.0))
+    """
+    unit = Image(planes.numpy().transpose(1, 2, 0), meta=Meta(is_float=True)).unit()
+    if unit is not None and (unit[0] < 0 or 0 < unit[1] - unit[0] < LOW_CONTRAST * unit[1]):
+        return unit
+    return 0.0, 1.0
 
 
 def networks(state: Mapping[str, Tensor]) -> list[Net]:

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from restore import degrade
 from restore.colour import Floats
-from restore.nets.unshuffle_unet import UnshuffleUNet, grey_part
+from restore.nets.unshuffle_unet import GREY, UnshuffleUNet
 from restore.train import options
-from restore.train.data import Photos, as_floats
+from restore.train.data import Photos
 from restore.train.denoise import WIDTHS, camera_pair, grey
 from restore.train.loop import fit
-from restore.train.ship import ship
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def loss(net: nn.Module, batch: Batch) -> Tensor:
 def validation(photos: Photos, device: str, *, is_grey: bool = False) -> Callable[[nn.Module], str]:
     """Return a function that scores a network on held-out photos: PSNR at some levels of white noise."""
     rng = np.random.default_rng(1)
-    clean = [as_floats(p[:256, :256]) for p in photos.pictures]
+    clean = photos.parts(256)
     clean = [grey(picture) for picture in clean] if is_grey else clean
     cases = [(s, degrade.gaussian(c, rng, sigma=s / 255), c) for s in (5, 15, 25, 50, 100, 200) for c in clean]
 
@@ -116,8 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     args = made.parse_args(argv)
     options.prepare(args)
     config, checkpoint = Config(patch=args.patch, is_grey=args.grey), args.run / "checkpoint.pt"
-    state = options.started(args) or {}
-    state = grey_part(state) if args.grey else state
+    state = options.part_of(args, GREY if args.grey else "", 1 if args.grey else 3)
     net = untold(state) if state else UnshuffleUNet(1 if args.grey else 3, 0, WIDTHS[args.grey])
     score = validation(Photos(args.photos, held_out=True), args.device, is_grey=args.grey)
     photos = Photos(args.photos)
@@ -128,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
     examples = options.examples(args, checkpoint, draw, config.batch)
     state, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)
     state = options.with_other("blind", state, is_grey=args.grey)
-    ship("blind", state, progress, command=options.command("blind", made, args), seed=args.seed)
+    options.deliver(args, state, progress, command=options.command("blind", made, args))
 
 
 if __name__ == "__main__":

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from restore import degrade, noise
 from restore.colour import Floats, luma
+from restore.errors import WeightsError
 from restore.nets import int8
 from restore.nets.prune import lean
-from restore.nets.unshuffle_unet import UnshuffleUNet, grey_part
+from restore.nets.unshuffle_unet import GREY, UnshuffleUNet
 from restore.picture import Image
 from restore.train import options
 from restore.train.data import Photos, as_floats
 from restore.train.loop import fit
-from restore.train.ship import ship
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def validation(photos: Photos, device: str, *, is_grey: bool = False) -> Callabl
     """Return a function that scores a network on held-out photos: PSNR for white noise, gain for camera noise."""
     rng = np.random.default_rng(1)
     tint: Callable[[Floats], Floats] = grey if is_grey else lambda picture: picture
-    clean = [tint(as_floats(p[:256, :256])) for p in photos.pictures]
+    clean = [tint(part) for part in photos.parts(256)]
     cases = [(f"{s}", degrade.gaussian(c, rng, sigma=s / 255), c, (s / 255, 0.0)) for s in (15, 25, 50) for c in clean]
     pairs = [degrade.camera(as_floats(p[:264, :264]), rng) for p in photos.pictures]
     cases += [
@@ -133,14 +133,18 @@ def told(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     head, planes = state["head.weight"], state["tail.weight"].shape[0]
     if head.shape[1] == planes + 2:
         return dict(state)
+    if head.shape[1] == planes:
+        raise WeightsError("a network that was told no level cannot go on as one that is told two; give other weights")
     return {**state, "head.weight": head[:, [*range(planes), planes, planes]]}
 
 
-def finished(
-    state: Mapping[str, Tensor], photos: Photos, tolerance: float, *, is_grey: bool = False
-) -> dict[str, Tensor]:
-    """Return the state dict of a trained network made ready for use: leaner, with ranges for 8-bit integers."""
-    source = batches(photos, Config(batch=4, patch=128, is_grey=is_grey), np.random.default_rng(8))
+def finished(state: Mapping[str, Tensor], photos: Photos, tolerance: float, config: Config) -> dict[str, Tensor]:
+    """Return the state dict of a trained network made ready for use: leaner, with ranges for 8-bit integers.
+
+    Crops are larger than those of the training, where a photo has room for the scene around them.
+    """
+    patch = 128 if photos.side >= 2 * 128 + 8 else config.patch
+    source = batches(photos, replace(config, batch=4, patch=patch), np.random.default_rng(8))
     examples = [(noisy, levels, clean) for noisy, clean, levels in islice(source, 12)]
     less = UnshuffleUNet.from_state({name: value.cpu() for name, value in state.items()})
     less = lean(less, examples, tolerance) if tolerance else less
@@ -159,8 +163,7 @@ def main(argv: list[str] | None = None) -> None:
     args = made.parse_args(argv)
     options.prepare(args)
     config, checkpoint = Config(patch=args.patch, is_grey=args.grey), args.run / "checkpoint.pt"
-    state = options.started(args) or {}
-    state = grey_part(state) if args.grey else state
+    state = options.part_of(args, GREY if args.grey else "", 1 if args.grey else 3)
     channels = 1 if args.grey else 3
     net = UnshuffleUNet.from_state(told(state)) if state else UnshuffleUNet(channels, 2, WIDTHS[args.grey])
     score = validation(Photos(args.photos, held_out=True), args.device, is_grey=args.grey)
@@ -172,8 +175,8 @@ def main(argv: list[str] | None = None) -> None:
     examples = options.examples(args, checkpoint, draw, config.batch)
     state, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)
     command = options.command("denoise", made, args)
-    state = options.with_other("denoise", finished(state, photos, args.lean, is_grey=args.grey), is_grey=args.grey)
-    ship("denoise", state, progress, command=command, seed=args.seed)
+    state = options.with_other("denoise", finished(state, photos, args.lean, config), is_grey=args.grey)
+    options.deliver(args, state, progress, command=command)
 
 
 if __name__ == "__main__":

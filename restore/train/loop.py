@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import pickle
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +15,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from restore.errors import Cancelled, ReadError
 from restore.train.feed import Feed
 from restore.train.muon import Muon
+
+stop = threading.Event()
+"""Ends a training after the step it is in, with its state saved; the command puts one here that Ctrl-C sets."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +48,9 @@ class Budget:
 
     def done(self, progress: Progress) -> float:
         """Return the share that is done; from 1 on the run is over."""
-        if self.steps:
-            return progress.steps / self.steps
-        return progress.seconds / (60 * self.minutes) if self.minutes else 1.0
+        if self.steps is not None:
+            return progress.steps / self.steps if self.steps > 0 else 1.0
+        return progress.seconds / (60 * self.minutes) if self.minutes > 0 else 1.0
 
 
 @dataclass
@@ -57,7 +63,14 @@ class Progress:
 
 def steps_done(checkpoint: Path) -> int:
     """Return the steps of a run so far, so that a resumed run can draw new random numbers."""
-    return int(torch.load(checkpoint, weights_only=True)["steps"]) if checkpoint.exists() else 0
+    return int(_load(checkpoint)["steps"]) if checkpoint.exists() else 0
+
+
+def _load(checkpoint: Path, device: str = "cpu") -> dict[str, Any]:
+    try:
+        return dict(torch.load(checkpoint, map_location=device, weights_only=True))
+    except (OSError, EOFError, RuntimeError, ValueError, TypeError, pickle.UnpicklingError) as error:
+        raise ReadError(checkpoint, "no checkpoint of a training, or damaged; give another --run") from error
 
 
 def _optimiser(net: nn.Module, budget: Budget) -> torch.optim.Optimizer:
@@ -87,19 +100,31 @@ def fit(
     the log when a checkpoint is written, for the averaged weights; in all it takes a twentieth of the time at most.
     ``optimisers`` take the place of the budget's one; a ``factor`` in their
     parameter groups multiplies the learning rate.
+
+    Raises
+    ------
+    ReadError
+        The checkpoint is damaged, or of another network.
+    Cancelled
+        `stop` was set.
     """
     net.to(budget.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     steppers = list(optimisers) or [_optimiser(net, budget)]
     average = {k: v.detach().float().clone() for k, v in net.state_dict().items()}
     progress = Progress()
     if checkpoint.exists():
-        saved = torch.load(checkpoint, map_location=budget.device, weights_only=True)
-        net.load_state_dict(saved["net"])
-        kept = saved["optimiser"]
-        for stepper, state in zip(steppers, kept if isinstance(kept, list) else [kept], strict=True):
-            stepper.load_state_dict(state)
+        saved = _load(checkpoint, budget.device)
+        try:
+            net.load_state_dict(saved["net"])
+            kept = saved["optimiser"]
+            for stepper, state in zip(steppers, kept if isinstance(kept, list) else [kept], strict=True):
+                stepper.load_state_dict(state)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise ReadError(checkpoint, "the checkpoint of another network or stage; give another --run") from error
         average = saved["average"]
         progress = Progress(saved["steps"], saved["seconds"])
+        over = "" if budget.done(progress) < 1 else "; it is over: give more time, or another --run to begin anew"
+        _log(f"going on from step {progress.steps} of {checkpoint}{over}")
     running, last_save, last = torch.zeros((), device=budget.device), time.monotonic(), time.monotonic()
     next_look = 0.0
     while budget.done(progress) < 1:
@@ -125,6 +150,9 @@ def fit(
         if progress.steps % budget.log_every == 0:
             left = max(0.0, progress.seconds / budget.done(progress) - progress.seconds)
             _log(f"step {progress.steps}  loss {running:.5f}  {progress.seconds / 60:.1f} min, {left / 60:.1f} to go")
+        if stop.is_set() and budget.done(progress) < 1:
+            _save(checkpoint, net, steppers, average, progress)
+            raise Cancelled(f"stopped at step {progress.steps}; the same command goes on from there")
         if now - last_save > budget.save_every_s or budget.done(progress) >= 1:
             _save(checkpoint, net, steppers, average, progress)
             if evaluate is not None and (now > next_look or budget.done(progress) >= 1):

@@ -14,9 +14,9 @@ from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.objectives import gr2r
 from restore.objectives.family import Family
 from restore.train import options
-from restore.train.data import Photos, as_floats
+from restore.train.data import Photos
 from restore.train.loop import Progress, fit
-from restore.train.ship import FREE_PHOTOS, ship
+from restore.train.ship import FREE_PHOTOS
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,9 @@ CASES = [Family(0, (s / 255) ** 2) for s in (10, 25, 50)] + [Family(1, 0.01), Fa
 def validation(photos: Photos, channels: int, device: str) -> Callable[[nn.Module], str]:
     """Return a function that scores a network on held-out photos: PSNR against the truth, and SURE gain."""
     generator = torch.Generator().manual_seed(1)
-    clean = torch.stack([torch.from_numpy(as_floats(p[:256, :256])).permute(2, 0, 1) for p in photos.pictures[::3]])
+    parts = photos.parts(256, every=3)
+    height, width = (min(part.shape[axis] for part in parts) for axis in (0, 1))
+    clean = torch.stack([torch.from_numpy(part[:height, :width]).permute(2, 0, 1) for part in parts])
     clean = clean if channels == 3 else clean.mean(1, keepdim=True)
     noisy = [case.draw(clean, generator) for case in CASES]
     probe = torch.randint(0, 2, clean.shape, generator=generator).float() * 2 - 1
@@ -119,15 +121,14 @@ def main(argv: list[str] | None = None) -> None:
     made.add_argument("--patch", type=int, default=Config.patch, help="side of a crop")
     args = made.parse_args(argv)
     options.prepare(args)
-    start = options.started(args) or {}
     learnt: dict[str, Tensor] = {}
     photos = Photos(args.photos)
     total = Progress()
     for name, config, minutes in (("colour", Config(), args.minutes), ("grey", GREY, args.grey_minutes)):
         checkpoint = args.run / f"{name}.pt"
-        state = {key.removeprefix(f"{name}."): value for key, value in start.items() if key.startswith(f"{name}.")}
+        state = options.part_of(args, f"{name}.", config.channels)
         net = UnshuffleUNet(config.channels, config.channels + 2, config.widths)
-        net.load_state_dict(state or net.state_dict())
+        net = UnshuffleUNet.from_state(state) if state else net
 
         def draw(rng: np.random.Generator, size: int, config: Config = config) -> Iterator[Batch]:
             draws = torch.Generator().manual_seed(int(rng.integers(2**63)))
@@ -138,8 +139,9 @@ def main(argv: list[str] | None = None) -> None:
         state, progress = fit(net, examples, loss, options.budget(args, minutes=minutes), checkpoint, score)
         learnt |= {f"{name}.{key}": value for key, value in state.items()}
         total = Progress(total.steps + progress.steps, total.seconds + progress.seconds)
-    data = f"{FREE_PHOTOS}, with noise: no clean picture is learnt from"
-    ship("noise2score", learnt, total, command=options.command("noise2score", made, args), data=data, seed=args.seed)
+    photos_of = FREE_PHOTOS if args.ship else "pictures of one's own"
+    data = f"{photos_of}, with noise: no clean picture is learnt from"
+    options.deliver(args, learnt, total, command=options.command("noise2score", made, args), data=data)
 
 
 if __name__ == "__main__":

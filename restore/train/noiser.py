@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from restore import weights
+from restore.errors import Cancelled
 from restore.nets.noiser import Noiser
+from restore.train import loop
 from restore.train.loop import Progress
 from restore.train.ship import ship
 
@@ -53,6 +54,8 @@ def train(config: Config, log_every: int = 200) -> tuple[Noiser, dict[str, float
     seen: list[tuple[float, float]] = []
     start = time.monotonic()
     for step in range(1, config.steps + 1):
+        if loop.stop.is_set():
+            raise Cancelled("the training was stopped; nothing was written")
         noise = torch.randn(1, 3, config.side, config.side, generator=rng)
         noise = noise.mul_(config.sigma).clamp_(-1, 1)
         l1, tv = losses(net(noise), noise)
@@ -76,14 +79,15 @@ def main(argv: list[str] | None = None) -> None:
     for name, value in asdict(defaults).items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--folder", type=Path, default=weights.folder(), help="where weights and manifest are written")
+    where = Path("runs/noiser")
+    parser.add_argument("--folder", type=Path, default=where, help=f"of weights and manifest (default: {where})")
     args = parser.parse_args(argv)
     config = Config(**{name: getattr(args, name) for name in asdict(defaults)})
     torch.set_num_threads(args.threads)
     start = time.monotonic()
     net, scores = train(config)
     changed = [f"--{k} {v}" for k, v in asdict(config).items() if v != getattr(defaults, k)]
-    ship(
+    path = ship(
         "noiser",
         net.state_dict(),
         Progress(config.steps, time.monotonic() - start),
@@ -94,6 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         folder=args.folder,
         dtype=torch.float32,
     )
+    sys.stdout.write(f"{path}\n")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -12,11 +13,14 @@ import torch
 from torch import Tensor
 
 from restore import weights
+from restore.errors import RecipeError, WeightsError, WriteError
+from restore.files.atomic import check_target
 from restore.nets.unshuffle_unet import GREY
 from restore.train.feed import Chunk, Draw, Feed
-from restore.train.loop import Budget, steps_done
+from restore.train.loop import Budget, Progress, steps_done
+from restore.train.ship import FREE_PHOTOS, save, ship
 
-_OF_THIS_MACHINE = ("run", "device", "threads", "workers", "photos", "clean", "ship", "out")
+_OF_THIS_MACHINE = ("method", "run", "device", "threads", "workers", "photos", "clean", "ship", "out")
 
 _CHUNK = 8
 """Examples that a process draws at a time."""
@@ -42,12 +46,34 @@ def parser(
     made.add_argument("--batch", type=int, help="examples a step")
     made.add_argument("--workers", type=int, default=0, help="processes that draw examples, which are then used again")
     made.add_argument("--half", action="store_true", help="bfloat16 but for the last tenth")
+    made.add_argument("--out", type=Path, metavar="FILE", help="weights to write (default: in the folder of --run)")
+    made.add_argument("--ship", action="store_true", help="put them in the place of the shipped ones too")
+    made.set_defaults(method=method)
     return made
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Seed PyTorch, and set the number of threads."""
-    args.run.mkdir(parents=True, exist_ok=True)
+    """Look at where the result goes, seed PyTorch, and set the number of threads.
+
+    Raises
+    ------
+    RecipeError
+        ``--out`` has another ending, or ``--patch`` is not of a size that networks take.
+    WriteError
+        ``--out`` is what is learnt from, or the folder of the run cannot be made.
+    """
+    if args.out:
+        if args.out.suffix != ".safetensors":
+            raise RecipeError(f"--out must end in .safetensors, not {args.out.name!r}")
+        # a run that goes on replaces what it wrote
+        check_target(args.out, [Path(args.start)] if args.start else [], overwrite=True)
+    patch = vars(args).get("patch")
+    if patch is not None and (patch < 16 or patch % 8):
+        raise RecipeError(f"--patch {patch} is no side of a crop; give a multiple of 8 from 16 on")
+    try:
+        args.run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(args.run, f"cannot be made ({error.strerror}); choose another --run") from error
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
@@ -95,6 +121,48 @@ def budget(args: argparse.Namespace, *, minutes: float | None = None) -> Budget:
 def started(args: argparse.Namespace) -> dict[str, Tensor] | None:
     """Return the weights to go on from, in float32; None without ``--start``."""
     return {name: value.float() for name, value in weights.load(args.start)[0].items()} if args.start else None
+
+
+def part_of(args: argparse.Namespace, prefix: str, channels: int) -> dict[str, Tensor]:
+    """Return the weights of one of several networks to go on from, as `started`; empty without ``--start``.
+
+    Raises
+    ------
+    WeightsError
+        They hold none of that name and number of channels.
+    """
+    state = started(args) or {}
+    part = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    if args.start and not ("head.weight" in part and len(part.get("tail.weight", ())) == 4 * channels):
+        raise WeightsError(f"{args.start}: no weights that {args.method} can go on from; give others, or no --start")
+    return part
+
+
+def deliver(
+    args: argparse.Namespace,
+    state: Mapping[str, Tensor],
+    progress: Progress,
+    *,
+    command: str,
+    key: str | None = None,
+    data: str | None = None,
+) -> None:
+    """Write the weights for ``restore run --weights``, name the file, and with ``--ship`` put them among the shipped.
+
+    Parameters
+    ----------
+    key
+        Name of the weights; None for that of the method.
+    data
+        What was learnt from; None says so of photos.
+    """
+    key = key or args.method
+    out = args.out or args.run / f"{key}.safetensors"
+    about = {"method": args.method, "command": command, "data": data or "pictures of one's own"}
+    save(out, state, {**about, "steps": str(progress.steps)})
+    sys.stdout.write(f"{out}\n")
+    if args.ship:
+        ship(key, state, progress, command=command, data=data or FREE_PHOTOS, seed=args.seed)
 
 
 def with_other(key: str, state: Mapping[str, Tensor], *, is_grey: bool) -> dict[str, Tensor]:

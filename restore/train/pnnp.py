@@ -22,7 +22,6 @@ from restore.camera import BACKENDS, Profile
 from restore.colour import Floats
 from restore.degrade.mosaic import add_raw_noise, draw_camera, resized, unprocess
 from restore.errors import RecipeError
-from restore.files.atomic import check_target
 from restore.nets.anscombe import compressed, restored, stabilise
 from restore.nets.prune import lean
 from restore.nets.unshuffle_unet import UnshuffleUNet
@@ -30,7 +29,6 @@ from restore.train import options
 from restore.train.camera_pairs import Camera, Clean, Pool, pictures, read_clean, read_dark
 from restore.train.data import Photos
 from restore.train.loop import fit
-from restore.train.ship import FREE_PHOTOS, save, ship
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ Case = tuple[str, Floats, Floats, Told]
 def cases(photos: Photos, seed: int = 1) -> Iterator[Case]:
     """Give validation pairs of held-out photos: the ratio's name, noisy and clean planes, and their level."""
     rng = np.random.default_rng(seed)
-    crops = [photos.crop(384, rng, of=3) for _ in range(8)]
+    crops = [photos.crop(min(384, photos.side), rng, of=3) for _ in range(8)]
     for crop in crops:
         whole = unprocess(resized(crop, 256), rng)
         for ratio in (1, 10, 100, 300):
@@ -149,14 +147,14 @@ class _Task:
 
     draw: Callable[[np.random.Generator], tuple[Floats, Floats, Told]]
     kept: Sequence[Case]
-    data: str
+    data: str | None
 
 
 def _generic(photos: Path, config: Config) -> _Task:
     """Train for cameras drawn at random."""
     learnt = Photos(photos)
     kept = list(cases(Photos(photos, held_out=True)))
-    return _Task(lambda rng: example(learnt, config, rng), kept, FREE_PHOTOS)
+    return _Task(lambda rng: example(learnt, config, rng), kept, None)
 
 
 def _for_camera(args: argparse.Namespace, config: Config) -> _Task:
@@ -204,27 +202,25 @@ def main(argv: list[str] | None = None) -> None:
     made.add_argument("--noise", choices=BACKENDS, default="pnnp", help="who draws the noise of the profile")
     made.add_argument("--darks", type=Path, metavar="DIR", help="dark frames of the body, for --noise sfrn")
     made.add_argument("--lean", type=float, default=0.0, help="what a block that lost channels may add to the error")
-    made.add_argument("--out", type=Path, metavar="FILE", help="weights to write (default: RUN/KEY.safetensors)")
     made.add_argument("--widths", type=int, nargs=3, default=Config.widths, help="channels, of a network from scratch")
-    made.add_argument("--ship", action="store_true", help="put a camera's weights among the shipped ones too")
     made.set_defaults(run=None, rate=None)
     args = made.parse_args(argv)
     args.photos = args.clean or args.photos
     if args.photos is None:
         made.error("give a folder of pictures: PHOTOS, or --clean DIR with a profile")
+    if not args.profile and (args.noise != "pnnp" or args.darks):
+        made.error("--noise and --darks are of one camera: give its --profile")
+    if args.darks and args.noise != "sfrn":
+        made.error("--darks serve --noise sfrn alone: leave them out, or choose it")
     start = args.start or ("pnnp" if args.profile else "none")
     args.start = None if start == "none" else start
-    if args.out:
-        if args.out.suffix != ".safetensors":
-            made.error(f"--out must end in .safetensors, not {args.out.name!r}")
-        check_target(args.out, [Path(start)], overwrite=True)  # a run that goes on replaces what it wrote
     args.rate = args.rate or (2e-4 if args.start else 1e-3)
     key = _key(Profile.load(args.profile).camera, args.noise) if args.profile else "pnnp"
     args.run = args.run or Path("runs") / key
     options.prepare(args)
     config, checkpoint = Config(widths=tuple(args.widths)), args.run / "checkpoint.pt"
     task = _for_camera(args, config) if args.profile else _generic(args.photos, config)
-    net = UnshuffleUNet.from_state(options.started(args) or UnshuffleUNet(4, 5, config.widths).state_dict())
+    net = UnshuffleUNet.from_state(options.part_of(args, "", 4) or UnshuffleUNet(4, 5, config.widths).state_dict())
     examples = options.examples(args, checkpoint, lambda rng, size: batches(lambda: task.draw(rng), size), config.batch)
     score = validation(task.kept, args.device)
     learnt, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)
@@ -232,12 +228,7 @@ def main(argv: list[str] | None = None) -> None:
         rng = np.random.default_rng(8)
         learnt = leaner(learnt, batches(lambda: task.draw(rng), config.batch), args.lean)
     command = options.command("pnnp", made, args)
-    if args.profile:
-        out = args.out or args.run / f"{key}.safetensors"
-        save(out, learnt, {"method": "pnnp", "command": command, "data": task.data, "steps": str(progress.steps)})
-        sys.stdout.write(f"{out}\n")
-    if args.ship or not args.profile:
-        ship(key, learnt, progress, command=command, data=task.data, seed=args.seed)
+    options.deliver(args, learnt, progress, command=command, key=key, data=task.data)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,16 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from restore import weights
-from restore.errors import WeightsError
+from restore.errors import Cancelled, ReadError, WeightsError
 from restore.nets.adasam import AdaSAM, draw
 from restore.nets.ram_unet import CODE, RamUNet
-from restore.train import options
+from restore.train import loop, options
 from restore.train.data import Photos
 from restore.train.loop import Budget, fit
 from restore.train.mac import conductance, freeze
 from restore.train.muon import Muon
 from restore.train.ram_data import Batch, batches, fitted_amounts, validation
-from restore.train.ship import ship
 
 MEAN = torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1)
 """What a hidden pixel becomes: the mean of photos."""
@@ -118,6 +118,8 @@ def rank(args: argparse.Namespace, config: Config) -> None:
     source = batches(Photos(args.photos), config.batch, config.patch, rng)
     found: dict[str, float] = {}
     for _ in range(config.mac_batches):
+        if loop.stop.is_set():
+            raise Cancelled("the ranking was stopped; nothing was written")
         x = next(source)[0]
         order = model.masker.pixels(model.masker(x - MEAN), *x.shape[-2:]).flatten(1).argsort(1).detach()
         part = conductance(net, lambda seen: model.restorer(seen + MEAN), x - MEAN, order, config.mac_steps)
@@ -128,8 +130,18 @@ def rank(args: argparse.Namespace, config: Config) -> None:
 
 def _stage1(args: argparse.Namespace, config: Config) -> Masked:
     model = Masked(RamUNet(config.widths, has_features=False), config)
-    model.load_state_dict(torch.load(args.run / "stage1.pt", weights_only=True))
+    path = _made_before(args.run / "stage1.pt", "pretrain")
+    try:
+        model.load_state_dict(torch.load(path, weights_only=True))
+    except RuntimeError as error:
+        raise ReadError(path, "of a network of other --widths or --patch; give the same, or another --run") from error
     return model.eval()
+
+
+def _made_before(path: Path, stage: str) -> Path:
+    if not path.exists():
+        raise ReadError(path, f"is not there; run --stage {stage} first, with the same --run")
+    return path
 
 
 def with_content(stage1: RamUNet, args: argparse.Namespace, config: Config) -> RamUNet:
@@ -221,7 +233,7 @@ LOSSES = {"decibel": restoring, "l1": plain}
 
 
 def finetune(args: argparse.Namespace, config: Config, command: str) -> None:
-    """Stage 3: learn on whole pictures, all layers or the first by MAC, and ship; or go on from such weights."""
+    """Stage 3: learn on whole pictures, all layers or the first by MAC; or go on from such weights."""
     checkpoint = args.run / f"{args.name}.pt"
     if args.start and not args.scratch:
         net = RamUNet.from_state(options.started(args) or {})
@@ -234,7 +246,7 @@ def finetune(args: argparse.Namespace, config: Config, command: str) -> None:
     net.amounts.fill_(1)
     with_recogniser(net, args, config)
     if args.ratio < 1:
-        ranking = list(json.loads((args.run / "mac.json").read_text(encoding="utf-8")))
+        ranking = list(json.loads(_made_before(args.run / "mac.json", "mac").read_text(encoding="utf-8")))
         freeze(net, ranking, args.ratio, ("inject",))
     examples = options.examples(args, checkpoint, drawn(args, config.tuned_patch), config.tuned_batch, 1)
     score = validation(Photos(args.photos, held_out=True), args.device, args.run / f"{args.name}.png")
@@ -243,8 +255,7 @@ def finetune(args: argparse.Namespace, config: Config, command: str) -> None:
     held_out = Photos(args.photos, held_out=True)
     state["amounts"] = fitted_amounts(net.eval(), held_out, np.random.default_rng(args.seed))
     torch.save(state, args.run / f"{args.name} tuned.pt")
-    if args.ship:
-        ship("rampp", state, progress, command=f"{command} (after --stage pretrain)", seed=args.seed)
+    options.deliver(args, state, progress, command=f"{command} (after --stage pretrain)")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -263,7 +274,6 @@ def main(argv: list[str] | None = None) -> None:
     made.add_argument("--no-features", action="store_true", help="leave feature injection out")
     made.add_argument("--loss", choices=list(LOSSES), default="decibel", help="of fine-tuning")
     made.add_argument("--name", default="finetune", help="name of the checkpoint and the sheet of pictures")
-    made.add_argument("--ship", action="store_true", help="put the result among the shipped weights")
     args = made.parse_args(argv)
     options.prepare(args)
     config = Config(widths=tuple(args.widths))

@@ -10,8 +10,11 @@ from drawn import SEED
 
 from restore.camera import Profile
 from restore.camera.calibration import Plan, calibrate
+from restore.camera.divergence import Counts, divergence, histogram
+from restore.camera.evidence import Evidence
 from restore.camera.gain import assumed, photon_transfer
-from restore.camera.groups import unused_share
+from restore.camera.groups import paired, unused_share
+from restore.camera.report import verdict
 from restore.camera.simulate import Sensor
 from restore.camera.stack import Frame, measure
 from restore.errors import ArrayError
@@ -224,3 +227,110 @@ def test_notes_in_plain_words() -> None:
     profile = calibrate(frames(rng), (), assumed, Plan(steps=0))
     text = " | ".join(profile.notes)
     assert "need more frames at ISO 400: 4 were used" in text and "K, the gain, comes from a guess" in text
+
+
+def lifted(frame: Frame, light: float | np.ndarray) -> Frame:
+    """Return a frame with whole DN more at each pixel."""
+    more = np.rint(light) / np.float32(16383 - 512)
+    return changed(frame, lambda raw: replace(raw, mosaic=np.asarray(raw.mosaic + more, np.float32)))
+
+
+@pytest.mark.parametrize("order", ["a1 b1 a2 b2", "a1 a2 b1 b2", "one is lost", "the lamp flickers"])
+def test_flats_are_paired_by_brightness(order: str) -> None:
+    rng = np.random.default_rng(4)
+    sensor = Sensor.draw(rng, family="gaussian", size=(96, 128), isos=(400.0,))
+    levels = np.geomspace(100, 6000, 6)
+    both = [
+        [sensor.frame(400, rng, light=float(light * factor)) for light in levels]
+        for factor in (1, 1.2 if "flickers" in order else 1)
+    ]
+    series = [*both[0], *both[1]] if "a1 a2" in order else [raw for pair in zip(*both, strict=True) for raw in pair]
+    if "lost" in order:
+        del series[3], series[6]
+    flats = [Frame(f"flat {index}", 400.0, 0.01, kept(raw)) for index, raw in enumerate(series)]
+    gain = photon_transfer(paired(flats), sensor.black_error[400.0])
+    assert pytest.approx(sensor.K(400), rel=0.03) == gain.K and gain.error < 0.02
+    with pytest.raises(ArrayError, match="no second flat frame"):
+        paired([flats[0], flats[-1]])
+
+
+def test_a_frame_that_saw_a_little_light_is_named() -> None:
+    darks = frames(np.random.default_rng(5), count=10)
+    leak = np.linspace(0, 12, 128, dtype=np.float32) * np.ones((96, 1), np.float32)
+    fails([*darks[:3], lifted(darks[3], leak), *darks[4:]], "dark 400 3 lies 6.* DN above .* light came in,")
+    fails([*darks[:9], lifted(darks[9], -9.0)], "dark 400 9 lies .* DN below .* light came into the others")
+
+
+def test_frames_given_twice_are_named() -> None:
+    darks = frames(np.random.default_rng(6), count=4)
+    fails(
+        [*darks, replace(darks[1], name="copy")], "copy holds the same pixels as dark 400 1; give each dark frame once"
+    )
+
+
+def test_what_lifts_whole_frames_is_said_and_leaves_the_fixed_pattern_alone() -> None:
+    rng = np.random.default_rng(7)
+    sensor = Sensor.draw(rng, family="gaussian", size=(96, 128), isos=(400.0,))
+    (k, b), pattern = sensor.shading[0], rng.standard_normal((96, 128)).astype(np.float32)
+    sensor = replace(sensor, shading=((k, b + pattern),) * 2)
+    steady = darks_of(sensor, rng, (400.0,), 12)
+    warming = [lifted(frame, 2.0 * index) for index, frame in enumerate(steady)]
+    errors = {}
+    for name, darks in {"steady": steady, "warming": warming}.items():
+        profile = calibrate(darks, (), assumed, Plan(steps=0, held_out=0))
+        off = profile.dark_shading(400) - sensor.dark_shading(400)
+        errors[name] = float(np.median(np.abs(off - np.median(off))))
+        told = [note for note in profile.notes if "differs from frame to frame by 7.2" in note]
+        assert len(told) == (name == "warming")
+        assert profile.isos[0].fixed == pytest.approx(float(sensor.dark_shading(400).std()), rel=0.1)
+    assert errors["warming"] == pytest.approx(errors["steady"], rel=0.05)
+
+
+def test_black_that_the_camera_measures_anew_is_borne() -> None:
+    darks = frames(np.random.default_rng(8), count=8)
+    plain = calibrate(darks, (), assumed, Plan(steps=0, held_out=0))
+
+    def said(raw: RawImage, by: float) -> RawImage:  # the same values of the file, another black level told
+        black = tuple(tuple(level + by for level in row) for row in raw.black)
+        span, other = np.float32(raw.white - 512), np.float32(raw.white - 512 - by)
+        return replace(raw, black=black, mosaic=np.asarray((raw.mosaic * span - np.float32(by)) / other, np.float32))
+
+    shifted = [changed(frame, lambda raw, by=index % 2: said(raw, float(by))) for index, frame in enumerate(darks)]
+    found = calibrate(shifted, (), assumed, Plan(steps=0, held_out=0))
+    assert found.isos[0].sigma_px == pytest.approx(plain.isos[0].sigma_px, rel=1e-3)
+    assert np.mean(found.isos[0].black_error) == pytest.approx(np.mean(plain.isos[0].black_error) - 0.5, abs=0.01)
+    fails([*darks[:7], changed(darks[7], lambda raw: said(raw, 200.0))], "black level")
+
+
+def test_frames_without_room_or_noise_are_refused() -> None:
+    darks = frames(np.random.default_rng(9), count=5)
+    fails([changed(d, lambda raw: replace(raw, mosaic=raw.mosaic[:2])) for d in darks], "128x2 pixels are too few")
+    still = np.where(np.arange(128) % 7, 0, 1 / np.float32(16383 - 512)) * np.ones((96, 1), np.float32)
+    one = np.zeros((96, 128), np.float32)
+
+    def lone(raw: RawImage, at: int) -> RawImage:
+        spot = one.copy()
+        spot[40, 40] = 100 + at
+        return replace(raw, mosaic=np.asarray(still + spot / np.float32(16383 - 512), np.float32))
+
+    coarse = [changed(d, lambda raw, at=index: lone(raw, at)) for index, d in enumerate(darks)]
+    fails(coarse, "steps are coarser than its noise")
+
+
+def test_the_verdict_bears_what_few_pixels_differ_by_chance(truth_and_profile: tuple[Sensor, Profile]) -> None:
+    rng = np.random.default_rng(10)
+
+    def drawn(sigma: float) -> Counts:
+        return histogram(np.rint(rng.normal(0, sigma, 24576)).astype(np.float32))
+
+    def evidence(sigma: float) -> Evidence:
+        real, made = drawn(7.4), drawn(sigma)
+        return Evidence(200.0, 1, real, {"pnnp": made}, {"pnnp": divergence(real, made)}, {}, {})
+
+    equal = [evidence(7.4) for _ in range(20)]
+    assert np.mean([found.kld["pnnp"] for found in equal]) == pytest.approx(equal[0].chance, rel=0.15)
+    assert equal[0].chance > 0.0015
+    said = [verdict(truth_and_profile[1], [found]) for found in equal]
+    good = [words for words in said if words.startswith("Good: ")]
+    assert len(good) >= 18 and all("by which so few pixels differ by chance" in words for words in good)
+    assert verdict(truth_and_profile[1], [evidence(8.5)]).startswith("Fair: at ISO 200")

@@ -206,3 +206,23 @@ def test_the_estimate_of_the_error_is_the_error(law: Family) -> None:
     fit = Fit(UnshuffleUNet(1, 3, (4, 4, 4), (1,) * 5), law, "gr2r", [exam[0]], exam, generator)
     seen = exam if law.power == 0 else fit.halves[0]
     assert fit.look() == pytest.approx(-10 * float((seen - clean).square().mean().log10()), abs=0.2)
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_level_a_little_too_high_does_not_hide_what_is_gained(start: str, tmp_path: Path) -> None:
+    """The estimate of what is left fell below nothing: 90 dB before and after, so nothing could ever help."""
+    rng = np.random.default_rng(0)
+    pictures = [(rng.poisson(scene(seed) * 20) * 50).astype(np.float32) for seed in range(4)]
+    made = adapt(pictures, tmp_path / "m.safetensors", steps=60, kind="poisson", level=56, start=start)
+    assert made.helped and made.before + 0.5 < made.after < 60
+    low = adapt(pictures, tmp_path / "n.safetensors", steps=1, kind="poisson", level=400, start=start)
+    assert low.before < 60 and any("decibels are rough" in note for note in low.notes)
+
+
+@pytest.mark.usefixtures("_quick")
+def test_kelvin_is_fitted_as_the_method_sees_it(start: str, tmp_path: Path) -> None:
+    kelvin = [300 + 10 * noisy(seed) for seed in range(2)]
+    made = adapt(kelvin, tmp_path / "m.safetensors", steps=40, kind="gaussian", level=1.0, start=start)
+    assert made.kind == "gaussian" and made.level == pytest.approx(1.0)
+    assert any("values are taken from" in note for note in made.notes)
+    assert 15 < made.before < 22 and made.after > made.before + 0.5

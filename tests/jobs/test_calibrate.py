@@ -15,7 +15,7 @@ import restore
 from restore.camera import Profile
 from restore.camera.calibration import Plan
 from restore.cli.options import app
-from restore.errors import ArrayError, ReadError, RestoreError, UnsupportedError, WriteError
+from restore.errors import ArrayError, ReadError, RecipeError, RestoreError, UnsupportedError, WriteError
 from restore.files.dng import write_dng
 from restore.jobs.calibrate import Headerless, frames_of
 from restore.jobs.noise_files import Shoot, add, simulate
@@ -228,3 +228,53 @@ def test_frames_are_loaded_when_needed(shot: Path) -> None:
     assert {frame.iso for frame in darks} == {200.0, 800.0} and len(darks) == 12 and len(flats) == 16
     assert about.camera == "Restore Simulated"
     assert darks[0].load().cfa == ((1, 2), (0, 1))
+
+
+def grey_frames(folder: Path, step: int = 1) -> tuple[list[Path], list[Path]]:
+    """Write darks and pairs of flats of a 12-bit camera: black 64, K 0.5, noise of 4 DN; a DN is ``step`` values."""
+    rng = np.random.default_rng(1)
+    paths: list[Path] = []
+    for index, light in enumerate([0.0] * 6 + [level for level in (200.0, 600.0, 1200.0, 2000.0) for _ in "ab"]):
+        made = 64 + 0.5 * rng.poisson(light / 0.5, (96, 128)) + rng.normal(0, 4, (96, 128))
+        paths.append(folder / f"{index:02}.png")
+        cv2.imwrite(str(paths[-1]), (np.rint(made).clip(0, 4095) * step).astype(np.uint16))
+    return paths[:6], paths[6:]
+
+
+@pytest.mark.parametrize("step", [1, 16])
+def test_grey_frames_whose_black_is_not_zero(tmp_path: Path, step: int) -> None:
+    """Cameras of 12 bits with an offset, their values at the lower or at the upper end of 16 bits."""
+    darks, flats = grey_frames(tmp_path, step)
+    found = restore.calibrate(darks, flats=flats, iso=100, plan=Plan(steps=0))
+    noise = found.isos[0]
+    assert found.bits == 12 and found.white == 4095
+    assert pytest.approx(0.5, rel=0.05) == noise.K and noise.sigma_px == pytest.approx(4, rel=0.03)
+    assert noise.black_error[0] == pytest.approx(64, abs=0.1)
+    assert any("multiples of 16" in note for note in found.notes) is (step == 16)
+    with pytest.raises(RecipeError, match="--bits 10 does not hold the values of these frames, which take 12 bits"):
+        restore.calibrate(darks, flats=flats, iso=100, bits=10, plan=Plan(steps=0))
+
+
+def test_what_is_guessed_of_grey_frames_is_said(tmp_path: Path) -> None:
+    darks, flats = grey_frames(tmp_path)
+    with pytest.raises(ArrayError, match="light came in"):  # a quarter of white
+        restore.calibrate(darks, iso=100, bits=8, plan=Plan(steps=0))
+    for path in darks:
+        cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED) - 45)
+    alone = restore.calibrate(darks, iso=100, plan=Plan(steps=0))
+    assert any("white at 255 DN is a guess" in note for note in alone.notes)
+    few = restore.calibrate(darks, flats=flats[:4], iso=100, bits=12, plan=Plan(steps=0))
+    assert "K, the gain, is known at ISO 100 to" in " ".join(few.notes) and "comes from photon" not in str(few.notes)
+
+
+def test_where_nothing_can_be_written_is_said_first_and_folders_are_made(shot: Path, tmp_path: Path) -> None:
+    """After all the frames were read and the proxies trained, it was too late."""
+    (tmp_path / "file").write_text("x")
+    for out, words in ((tmp_path, "is a folder"), (tmp_path / "file" / "a.noise", "is no folder")):
+        with pytest.raises(WriteError, match=words):
+            restore.calibrate(["nowhere"], out=out, overwrite=True)
+    with pytest.raises(WriteError, match="holds the frames"):  # its plots would be taken for frames the next time
+        restore.calibrate([shot / "darks"], report_to=shot / "darks", overwrite=True)
+    made = tmp_path / "new" / "a.noise"
+    restore.calibrate([shot / "darks"], out=made, plan=Plan(steps=0))
+    assert Profile.load(made).camera == "Restore Simulated"

@@ -69,6 +69,18 @@ def test_grey_pictures_and_any_unit() -> None:
         assert mse(found, truth) < 0.08 * mse(noisy, truth)
 
 
+@pytest.mark.parametrize(("black", "span"), [(300.0, 10.0), (-5.0, 20.0), (-1.0, 2.0)])
+@pytest.mark.parametrize("told", [{}, {"kind": "gaussian", "level": 0.1}])
+def test_kelvin_and_degrees_are_restored_as_well(black: float, span: float, told: dict[str, object]) -> None:
+    """The network took 300 to 310 for nothing but white, and more noise came out than went in."""
+    truth = smooth(channels=1)
+    noisy = gaussian(truth, np.random.default_rng(0), sigma=0.1) * np.float32(span) + np.float32(black)
+    knobs = {**told, "level": 0.1 * span} if told else {}
+    clear, made = report(noisy, **knobs)
+    assert mse((clear - black) / span, truth) < 0.1 * 0.1**2
+    assert made.facts["kind"] == "gaussian" and made.facts["level"] == pytest.approx(0.1 * span, rel=0.1)
+
+
 def test_poisson_and_gaussian_noise_at_once() -> None:
     truth = smooth()
     rng = np.random.default_rng(0)

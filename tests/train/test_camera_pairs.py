@@ -168,7 +168,7 @@ def test_a_training_goes_on_where_it_was_and_its_file_denoises(
 
 def test_no_training_writes_over_what_it_learns_from(folder: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    with pytest.raises(SystemExit):
+    with pytest.raises(RecipeError, match="must end in .safetensors"):
         trained(folder, 1, ["--out", str(folder / "camera.noise")])
     with pytest.raises(WriteError, match="is an input itself"):
         trained(folder, 1, ["--out", str(folder / "start.safetensors")])

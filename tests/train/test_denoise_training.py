@@ -47,7 +47,19 @@ def test_training_ends_with_weights_for_integers(tmp_path: Path, photos: Path, s
         net.middle[0].conv2.weight[:, 16:] = 0
     start = tmp_path / "start.safetensors"
     save(start, net.state_dict())
-    words = ["--start", str(start), "--run", str(tmp_path / "run"), "--patch", "48", "--batch", "2", "--steps", "2"]
+    words = [
+        "--start",
+        str(start),
+        "--run",
+        str(tmp_path / "run"),
+        "--patch",
+        "48",
+        "--batch",
+        "2",
+        "--steps",
+        "2",
+        "--ship",
+    ]
     denoise.main([str(photos), *words])
     state = weights.read(str(shipped / "denoise.safetensors")).state
     assert int8.is_fit(state)
@@ -67,7 +79,7 @@ def test_colour_and_grey_are_trained_apart_and_shipped_together(
     states = {f"{part}{key}": value for part, net in parts.items() for key, value in net.state_dict().items()}
     start = tmp_path / "start.safetensors"
     save(start, states)
-    words = [str(photos), "--start", str(start), "--batch", "2", "--steps", "1"]
+    words = [str(photos), "--start", str(start), "--batch", "2", "--steps", "1", "--ship"]
     main = {"denoise": denoise, "blind": blind}[method].main
     main([*words, "--run", str(tmp_path / "colour")])
     colour = dict(weights.load(method)[0])
