@@ -224,15 +224,17 @@ def speed(shared: Path, threads: int) -> None:
     small = add_raw_noise(unprocess(photo, rng) / 10, RawNoise(1e-4, 1e-3), rng)
     raw = raw_image(np.tile(small, (1, 8, 8))[:, :2000, :3000])
     megapixels = raw.mosaic.size / 1e6
-    recipe = Recipe(steps=(Step(method="pnnp"),), develop=None, precision="fp32")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    wall, cpu = time.perf_counter(), time.process_time()
-    out = pipeline.run(raw, recipe, Runtime("cpu"))
-    wall, cpu = (time.perf_counter() - wall) / megapixels, (time.process_time() - cpu) / megapixels
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    load = Path("/proc/loadavg").read_text().split()[0]
-    say(f"pnnp, {megapixels:.0f} MP, {threads} threads, load {load}: {wall:.2f} s/MP, processor time {cpu:.2f} s/MP")
-    say(f"tiles {out.reports[0].tile}; peak memory of the process {peak:.2f} GB ({before:.2f} GB before it began)")
+    for precision in ("auto", "fp32"):
+        recipe = Recipe(steps=(Step(method="pnnp"),), develop=None, precision=precision)
+        wall, cpu = time.perf_counter(), time.process_time()
+        out = pipeline.run(raw, recipe, Runtime("cpu"))
+        wall, cpu = (time.perf_counter() - wall) / megapixels, (time.process_time() - cpu) / megapixels
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        load = Path("/proc/loadavg").read_text().split()[0]
+        spent = f"{wall:.2f} s/MP, processor time {cpu:.2f} s/MP"
+        say(f"pnnp, {megapixels:.0f} MP, {out.recipe.precision}, {threads} threads, load {load}: {spent}")
+        say(f"tiles {out.reports[0].tile}; peak memory of the process {peak:.2f} GB ({before:.2f} GB before it began)")
     shown = np.rint(develop(replace(raw, mosaic=raw.mosaic[:1000, :1500])).pixels * 255).astype(np.uint8)
     wall, cpu = time.perf_counter(), time.process_time()
     cv2.fastNlMeansDenoisingColored(shown, None, 10, 10, 7, 21)
