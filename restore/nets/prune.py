@@ -1,4 +1,4 @@
-"""Take channels that do little out of trained networks."""
+"""Take channels that do little out of trained networks, and give them more where they do much."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.nets.unshuffle_unet import STAGES, UnshuffleUNet
 
 Example = tuple[Tensor, Tensor | None]
 """Pictures ``(B, C, H, W)`` and noise levels ``(B, conditions, 1, 1)``."""
@@ -103,3 +103,32 @@ def lean(
             low, high = (low, middle) if is_harmless({name: middle * MULTIPLE}) else (middle, high)
         kept[name] = min(block.conv1.out_channels, high * MULTIPLE)
     return pruned(net, weights, kept)
+
+
+def wider(net: UnshuffleUNet, width: int) -> UnshuffleUNet:
+    """Return the network with ``width`` channels at 1/2 of the resolution; its answers stay the same.
+
+    New channels begin with random kernels, and what was there reads them with zeros (after Chen et al., "Net2Net:
+    accelerating learning via knowledge transfer", 2016).
+    """
+    old = net.state_dict()
+    inner = {name: block.conv1.out_channels for name, block in net.blocks()}
+    inner |= {name: max(count, width) for name, count in inner.items() if name.startswith(("enc1", "dec1"))}
+    blocks = [len(getattr(net, stage)) for stage in STAGES]
+    widths = (width, net.down1.out_channels, net.down2.out_channels)
+    made = UnshuffleUNet(net.channels, net.conditions, widths, tuple(blocks), inner)  # type: ignore[arg-type]
+    state = made.state_dict()
+    for name, value in old.items():
+        new = state[name]
+        if new.shape == value.shape:
+            new.copy_(value)
+            continue
+        if name in ("tail.weight", "down1.weight") or ".conv2." in name:
+            new.zero_()
+        elif name == "up1.weight":
+            new *= 0.1  # louder ones would swamp what the encoder hands over
+        else:
+            new[: value.shape[0], value.shape[1] :] = 0
+        new[tuple(slice(0, size) for size in value.shape)] = value
+    made.load_state_dict(state)
+    return made
