@@ -210,7 +210,7 @@ def tile_size(op: TileOp, wanted: int | str, size: tuple[int, int], device: torc
         return wanted, wanted
     if op.tile is not None:
         return None if op.tile >= max(size) else (op.tile, op.tile)
-    budget = min(free_memory(device) // 4 // op.bytes_per_pixel, LARGEST_TILE)
+    budget = min(free_memory(device) // 4 // op.bytes_per_pixel, op.most)
     best = fewest_pixels(size, op.halo, op.multiple, budget)
     if op.seams is Seams.BLEND:
         best = (min(best),) * 2  # these tiles are part of the result, and a recipe holds one side
@@ -225,10 +225,6 @@ def smaller_tile(op: TileOp, tile: tuple[int, int]) -> tuple[int, int] | None:
     if op.seams is Seams.BLEND:
         return (max(tile) // 2,) * 2  # as in `tile_size`
     return (height // 2, width) if height >= width else (height, width // 2)
-
-
-LARGEST_TILE = 8_500_000
-"""Pixels computed at once at the most: beyond, tiles gain nothing and progress comes in large steps."""
 
 
 def fewest_pixels(size: tuple[int, int], halo: int, multiple: int, budget: int) -> tuple[int, int]:

@@ -34,6 +34,10 @@ class Seams(StrEnum):
     WHOLE = "whole"
 
 
+LARGEST_TILE = 8_500_000
+"""Pixels computed at once at the most: beyond, tiles gain nothing and progress comes in large steps."""
+
+
 @dataclass(frozen=True, eq=False)
 class TileOp:
     """A pure, size-keeping function of a tile, and what a caller must know to cut tiles for it.
@@ -52,6 +56,8 @@ class TileOp:
         Preferred side of a tile, without halo; None leaves it to the runtime.
     bytes_per_pixel
         Working memory of ``run`` for each pixel of the tile, for planning.
+    most
+        Pixels of an automatic tile at the most, halos counted.
     deviation
         Like ``run``, but gives the standard error of each value, where the method knows it.
     is_int8
@@ -64,6 +70,7 @@ class TileOp:
     seams: Seams = Seams.EXACT
     tile: int | None = None
     bytes_per_pixel: int = 64
+    most: int = LARGEST_TILE
     deviation: Callable[[Tensor], Tensor] | None = None
     is_int8: bool = False
 

@@ -156,3 +156,10 @@ def test_memory_is_used_again_within_a_block_and_given_back_after_it() -> None:
         kept = rounds()
     assert kept < fresh / 5
     assert held() < before + (40 << 20)
+
+
+def test_automatic_tiles_hold_no_more_pixels_than_the_operation_bears() -> None:
+    op = TileOp(lambda x: x, halo=192, multiple=8, most=2_100_000)
+    height, width = tile_size(op, "auto", (2000, 3000), CPU) or (2000, 3000)
+    assert (height + 192) * (width + 192) <= 2_100_000  # two by two: each has a halo on two sides
+    assert tile_size(replace(op, most=8_500_000), "auto", (2000, 3000), CPU) is None

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from restore.runtime import LARGEST_TILE
+from restore.tiling import LARGEST_TILE
 
 MOST, EACH = 4, 3
 """Files at the same time, where nobody said how many, and how many each worker must have to do for it to pay."""

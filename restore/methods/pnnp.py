@@ -32,6 +32,8 @@ _REACH = 8
 
 _HALO = COARSE * (_REACH + 2)
 _TILE = 1024
+_MOST = 2_100_000
+"""Packed pixels of an automatic tile, so that a raw of 24 megapixels takes less than 2 GB in bfloat16."""
 _QUIET = 1e-5
 """Noise below this fraction of white is below one step of any sensor."""
 
@@ -101,7 +103,8 @@ class RawDenoiser:
             run,
             halo=self.net.radius + max(WINDOW // 2, _HALO),
             multiple=COARSE,
-            bytes_per_pixel=280,
+            bytes_per_pixel=100 + 110 * dtype.itemsize,  # measured: 320 in bfloat16, 580 in float32
+            most=_MOST,
         )
 
     def _sid(self, scene: Scene) -> TileOp:
