@@ -23,7 +23,7 @@ from restore.colour import Floats
 from restore.degrade.mosaic import add_raw_noise, draw_camera, resized, unprocess
 from restore.errors import RecipeError
 from restore.nets.anscombe import compressed, restored, stabilise
-from restore.nets.prune import lean, wider
+from restore.nets.prune import deeper, lean, wider
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.train import options
 from restore.train.camera_pairs import Camera, Clean, Pool, pictures, read_clean, read_dark
@@ -203,6 +203,7 @@ def main(argv: list[str] | None = None) -> None:
     made.add_argument("--darks", type=Path, metavar="DIR", help="dark frames of the body, for --noise sfrn")
     made.add_argument("--lean", type=float, default=0.0, help="what a block that lost channels may add to the error")
     made.add_argument("--wider", type=int, metavar="N", help="channels at 1/2, of a network that goes on from narrower")
+    made.add_argument("--deeper", action="store_true", help="one more block at 1/2, of a network that goes on")
     made.add_argument("--widths", type=int, nargs=3, default=Config.widths, help="channels, of a network from scratch")
     made.set_defaults(run=None, rate=None)
     args = made.parse_args(argv)
@@ -224,6 +225,8 @@ def main(argv: list[str] | None = None) -> None:
     net = UnshuffleUNet.from_state(options.part_of(args, "", 4) or UnshuffleUNet(4, 5, config.widths).state_dict())
     if args.wider:
         net = wider(net, max(args.wider, net.head.out_channels))
+    if args.deeper:
+        net = deeper(net)
     examples = options.examples(args, checkpoint, lambda rng, size: batches(lambda: task.draw(rng), size), config.batch)
     score = validation(task.kept, args.device)
     learnt, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)

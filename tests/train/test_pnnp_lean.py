@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from restore.nets.anscombe import compressed
-from restore.nets.prune import wider
+from restore.nets.prune import deeper, wider
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.train.pnnp import Config, batches, leaner
 
@@ -50,3 +50,19 @@ def test_a_wider_network_begins_with_the_same_answer_and_can_learn(width: int) -
     if width > 16:
         assert more.tail.weight.grad is not None
         assert more.tail.weight.grad[:, 16:].abs().max() > 0
+
+
+def test_a_deeper_network_begins_with_the_same_answer_and_can_learn() -> None:
+    torch.manual_seed(0)
+    net = UnshuffleUNet(4, 5, (16, 32, 48), (2, 1, 1, 1, 1), {"enc1.0": 8, "middle.0": 16})
+    with torch.no_grad():
+        torch.nn.init.normal_(net.tail.weight, std=0.02)
+    more = deeper(net)
+    assert len(more.dec1) == 2
+    assert more.enc1[0].conv1.out_channels == 8
+    assert more.radius > net.radius
+    picture, beside = torch.randn(1, 4, 32, 32), torch.randn(1, 5, 32, 32)
+    assert torch.equal(more(picture, beside), net(picture, beside))
+    more(picture, beside).square().mean().backward()
+    assert more.dec1[1].conv2.weight.grad is not None
+    assert more.dec1[1].conv2.weight.grad.abs().max() > 0
