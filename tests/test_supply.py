@@ -139,6 +139,7 @@ def test_a_wheel_builds_twice_to_the_same_bytes_and_holds_what_it_needs(tmp_path
         Path(name).name for name in shipped
     }
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "restore").rglob("*.py")}
-    data = {"restore/py.typed", "restore/noise/level.json", "restore/presets/night.toml", "restore/_page.py"}
+    data = {"restore/noise/level.json", "restore/noise/mosaic.json", "restore/presets/night.toml"}
+    data |= {"restore/py.typed", "restore/_page.py"}
     assert shipped | sources | data <= names
     assert not [name for name in names if "__pycache__" in name or name.startswith(("tests", "runs"))]

@@ -10,7 +10,9 @@ rejected. White noise could be read off the highest frequencies; demosaicing, sm
 low ones, where texture lives too. How much of a measured spectrum is noise is therefore regressed: a small
 perceptron maps the log spectrum to the log of the noise level. It was fitted by
 ``restore/train/noise_level.py`` to photographs with known noise, and lies in ``level.json``. The line that a mosaic's
-blocks give is too high where texture is everywhere; by how much is regressed in the same way.
+blocks give is too high where texture is everywhere; by how much is regressed in the same way. And it is too low for
+noise of heavy tails, as the flattest blocks are those without outliers: where :mod:`restore.noise.mosaic` is sure that
+nearly all is noise, its word counts.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.noise import mosaic
 from restore.noise.record import Noise
 from restore.noise.shot import shot_and_read
 from restore.noise.spectra import RINGS, Spectra, features, measure
@@ -37,6 +40,9 @@ _LEAST = 1e-14
 
 _SURE = (1.15, 1.8)
 """Power of waves of 7 to 13 pixels over a mosaic's line: up to the first it is noise alone, from the second texture."""
+
+_NOISY = (0.5, 0.8)
+"""Share of noise in what regions of a mosaic show: up to the first the line counts, from the second the regions."""
 
 _MEASURED = 0.999
 """Largest confidence of what was measured: one is for what was given."""
@@ -109,6 +115,7 @@ def _of_mosaic(raw: RawImage) -> Noise:
         doubt = np.clip((seen[1] - np.log(_SURE[0])) / np.log(_SURE[1] / _SURE[0]), 0, 1)
         factor = float(np.exp(doubt * _answer("mosaic", seen)))
         gain, read = factor * gain, factor**0.5 * read
+    gain, read = _with_regions(raw, gain, read)
     means = [max(_mean(site), 0.0) for site in sites]
     channels = np.sqrt([gain * mean + read * read for mean in means])
     level = float((channels**2).mean())
@@ -121,6 +128,19 @@ def _of_mosaic(raw: RawImage) -> Noise:
         read=read,
         confidence=_MEASURED * float(np.sqrt(min(share, 1.0)) * min(1.0, blocks / 256)),
     )
+
+
+def _with_regions(raw: RawImage, gain: float, read: float) -> tuple[float, float]:
+    """Return gain and read sigma of the lowest line, or of all regions of the mosaic as far as these are noise."""
+    found = mosaic.regions(raw)
+    if found is None:
+        return gain, read
+    variance, spread = mosaic.variances(found)
+    shares = np.minimum(variance / np.maximum(found.power, _LEAST), 1)
+    share = float(np.average(shares, weights=1 / spread**2)) * min(1.0, len(shares) / 16)
+    weight = float(np.clip((share - _NOISY[0]) / (_NOISY[1] - _NOISY[0]), 0, 1))
+    other, wide = mosaic.line(found.brightness, variance, spread)
+    return (1 - weight) * gain + weight * other, ((1 - weight) * read**2 + weight * wide**2) ** 0.5
 
 
 def _mean(site: Floats) -> float:

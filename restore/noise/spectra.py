@@ -24,7 +24,7 @@ def _dct() -> NDArray[np.float64]:
     return np.kron(basis, basis)
 
 
-_DCT = _dct().astype(np.float32)
+DCT = _dct().astype(np.float32)
 _OPPONENT = (np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])).astype(np.float32)
 _WAVES = np.indices((_SIDE, _SIDE))
 _RADIUS = np.hypot(*_WAVES)
@@ -71,7 +71,7 @@ def measure(pixels: Floats) -> Spectra | None:
     clipped = 1 - float(is_open.mean())
     blocks = blocks[is_open] if is_open.sum() >= 32 else blocks
     brightness = blocks.mean((1, 2))
-    waves = blocks @ _DCT.T
+    waves = blocks @ DCT.T
     power = waves**2
     opponent = power
     if pixels.shape[2] == 3:

@@ -50,8 +50,14 @@ def psnr_gain(before: np.ndarray, after: np.ndarray, truth: np.ndarray) -> float
     return float(10 * np.log10(np.mean((before - truth) ** 2) / np.mean((after - truth) ** 2)))
 
 
-def raw_image(planes: np.ndarray) -> RawImage:
-    return RawImage(bayer.unpack(planes, RGGB, (2 * planes.shape[1], 2 * planes.shape[2])), RGGB, BLACK, 1.0)
+def raw_image(planes: np.ndarray, step: float = 1.0) -> RawImage:
+    return RawImage(bayer.unpack(planes, RGGB, (2 * planes.shape[1], 2 * planes.shape[2])), RGGB, BLACK, 1 / step)
+
+
+def measured(planes: np.ndarray, step: float) -> Noise:
+    """The level from the picture, as `pnnp` takes it of a file: no sensor has less noise than rounding makes."""
+    found = noise.estimate(raw_image(planes, step))
+    return replace(found, read=max(found.read, 12**-0.5 * step))
 
 
 def denoised(planes: np.ndarray, restorer, compute: Compute, level: Noise) -> np.ndarray:  # noqa: ANN001
@@ -109,9 +115,7 @@ def cameras(shared: Path, count: int) -> None:
                 told = Noise(read, (read,) * 4, gain=gain, read=read, confidence=0.5)
                 answers = {
                     "pnnp, level told": denoised(noisy, restorer, compute, told),
-                    "pnnp, level from the picture": denoised(
-                        noisy, restorer, compute, noise.estimate(raw_image(noisy))
-                    ),
+                    "pnnp, level from the picture": denoised(noisy, restorer, compute, measured(noisy, camera.step)),
                     **classical(noisy, (gain, read)),
                 }
                 for name, answer in answers.items():
@@ -247,7 +251,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shared", type=Path)
     parser.add_argument("what", nargs="*", default=["cameras", "shading", "real", "speed"])
-    parser.add_argument("--pictures", type=int, default=4)
+    parser.add_argument("--pictures", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--shown", type=Path, default=Path("runs/raw_shown"))
     args = parser.parse_args()
