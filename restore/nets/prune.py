@@ -137,7 +137,7 @@ def wider(net: UnshuffleUNet, width: int) -> UnshuffleUNet:
 def deeper(net: UnshuffleUNet) -> UnshuffleUNet:
     """Return the network with one more block before its tail, at 1/2; its answers stay the same.
 
-    The block begins as the identity, as all do in a network that has learnt nothing.
+    The block begins as the identity.
     """
     state = net.state_dict()
     width, count = net.head.out_channels, len(net.dec1)
@@ -146,3 +146,17 @@ def deeper(net: UnshuffleUNet) -> UnshuffleUNet:
     nn.init.zeros_(begun.conv2.weight)
     state |= {f"dec1.{count}.{name}": value for name, value in begun.state_dict().items()}
     return UnshuffleUNet.from_state(state)
+
+
+def whole(net: UnshuffleUNet) -> UnshuffleUNet:
+    """Return the network with as many channels inside its blocks as around them; its answers stay the same."""
+    widths = (net.head.out_channels, net.down1.out_channels, net.down2.out_channels)
+    blocks = [len(getattr(net, stage)) for stage in STAGES]
+    made = UnshuffleUNet(net.channels, net.conditions, widths, tuple(blocks))  # type: ignore[arg-type]
+    state = made.state_dict()
+    for name, value in net.state_dict().items():
+        if ".conv2." in name:
+            state[name].zero_()
+        state[name][tuple(slice(0, size) for size in value.shape)] = value
+    made.load_state_dict(state)
+    return made

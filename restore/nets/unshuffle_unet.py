@@ -118,8 +118,6 @@ class UnshuffleUNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(module.weight)
-            if isinstance(module, ResidualBlock):
-                nn.init.zeros_(module.conv2.weight)  # each block starts as the identity
         nn.init.zeros_(self.tail.weight)
 
     def blocks(self) -> Iterator[tuple[str, ResidualBlock]]:

@@ -17,7 +17,9 @@ from torch.nn import functional as F
 from restore import weights
 from restore.errors import Cancelled, ReadError, WeightsError
 from restore.nets.adasam import AdaSAM, draw
+from restore.nets.prune import whole
 from restore.nets.ram_unet import CODE, RamUNet
+from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.train import loop, options
 from restore.train.data import Photos
 from restore.train.loop import Budget, fit
@@ -81,15 +83,20 @@ def started(config: Config, args: argparse.Namespace) -> RamUNet:
     """Return a network to begin with: random, or of a denoiser that was told levels of noise in planes.
 
     The denoiser's planes become the code's first, which is one, as if it were told ``sigma = 25 / 255`` always.
+    What its blocks lost to `lean` begins anew.
     """
     net = RamUNet(config.widths, has_features=False)
-    state = options.started(args)
-    if state is not None:
-        head, channels = state["head.weight"], net.net.channels
+    given = options.part_of(args, "", 3)
+    if given:
+        state, channels = whole(UnshuffleUNet.from_state(given).checked(2, 3)).state_dict(), net.net.channels
+        head = state["head.weight"]
         told = head.new_zeros(len(head), CODE, 3, 3)
         told[:, 0] = head[:, 4 * channels] * (25 / 255)
         state["head.weight"] = torch.cat([head[:, : 4 * channels], told], 1)
-        net.net.load_state_dict(state)
+        try:
+            net.net.load_state_dict(state)
+        except RuntimeError as error:
+            raise WeightsError(f"{args.start}: a denoiser of other --widths than {config.widths}") from error
     return net
 
 

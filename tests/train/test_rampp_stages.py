@@ -110,12 +110,18 @@ def test_changes_are_scaled_by_what_they_are_worth(photos: Path, monkeypatch: py
     assert found["haze"] == found["low light"] == pytest.approx(1)
 
 
-def test_it_can_begin_as_a_denoiser(tmp_path: Path) -> None:
+@pytest.mark.parametrize("inner", [{}, {"middle.0": 4, "enc1.1": 2}])
+def test_it_can_begin_as_a_denoiser(inner: dict[str, int], tmp_path: Path) -> None:
     torch.manual_seed(0)
-    denoiser = UnshuffleUNet(3, 2, SMALL)
+    denoiser = UnshuffleUNet(3, 2, SMALL, inner=inner)
+    nn.init.normal_(denoiser.middle[0].conv2.weight, std=1e-2)
     nn.init.normal_(denoiser.tail.weight, std=1e-3)
     file = ship("denoise", denoiser.state_dict(), Progress(1, 0), command="", folder=tmp_path)
-    net = rampp.started(rampp.Config(widths=SMALL), argparse.Namespace(start=str(file)))
+    args = argparse.Namespace(start=str(file), method="rampp")
+    net = rampp.started(rampp.Config(widths=SMALL), args)
+    assert net.net.middle[0].conv1.out_channels == SMALL[2]
+    with pytest.raises(WeightsError, match="--widths"):
+        rampp.started(rampp.Config(widths=(16, 16, 16)), args)
     x = torch.rand(1, 3, 32, 32)
     told = torch.tensor([25 / 255, 0]).view(1, 2, 1, 1)
     change = denoiser(x, told)
