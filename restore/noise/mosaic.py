@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.noise.shot import least_squares
 from restore.noise.spectra import DCT, RINGS
 from restore.picture import Floats, RawImage
 
@@ -175,22 +176,8 @@ def line(brightness: Reals, variance: Reals, spread: Reals) -> tuple[float, floa
     weights = 1 / (spread * variance)
     found = np.zeros(2)
     for _ in range(40):
-        found = _least_squares(table * weights[:, None], variance * weights)
+        found = least_squares(table * weights[:, None], variance * weights)
         fitted = np.maximum(table @ found, 1e-16)
         distance = np.abs(np.log(variance / fitted))
         weights = 1 / np.sqrt(spread * np.maximum(distance, 0.02)) / fitted
     return float(found[0]), float(np.sqrt(found[1]))
-
-
-def _least_squares(table: Reals, target: Reals) -> NDArray[np.float64]:
-    """Solve for two unknowns that are at least 0.
-
-    >>> _least_squares(np.eye(2), np.array([3.0, -1.0])).tolist()
-    [3.0, 0.0]
-    """
-    both = np.asarray(np.linalg.lstsq(table, target, rcond=None)[0], np.float64)
-    if (both >= 0).all():
-        return both
-    alone = np.diag(np.maximum(table.T @ target, 0) / np.maximum((table**2).sum(0), 1e-300))
-    errors = [float(np.sum((table @ line - target) ** 2)) for line in alone]
-    return np.asarray(alone[int(np.argmin(errors))])

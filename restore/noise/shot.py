@@ -54,7 +54,7 @@ def shot_and_read(brightness: Reals, variance: Reals, step: float = 0.0) -> tupl
     weights = 1 / np.maximum(variance.astype(np.float64), 1e-14)
     line = np.zeros(2)
     for _ in range(60):
-        line = _least_squares(table * weights[:, None], variance * weights)
+        line = least_squares(table * weights[:, None], variance * weights)
         fitted = np.maximum(table @ line, 1e-16)
         relative = variance / fitted - 1
         share = np.where(relative > 0, _QUANTILE, 1 - _QUANTILE)
@@ -63,10 +63,10 @@ def shot_and_read(brightness: Reals, variance: Reals, step: float = 0.0) -> tupl
     return float(gain), float(np.sqrt(square))
 
 
-def _least_squares(table: Reals, target: Reals) -> NDArray[np.float64]:
+def least_squares(table: Reals, target: Reals) -> NDArray[np.float64]:
     """Solve for two unknowns that are at least 0.
 
-    >>> _least_squares(np.eye(2), np.array([3.0, -1.0])).tolist()
+    >>> least_squares(np.eye(2), np.array([3.0, -1.0])).tolist()
     [3.0, 0.0]
     """
     both = np.asarray(np.linalg.lstsq(table, target, rcond=None)[0], np.float64)
