@@ -11,6 +11,7 @@ drawn cameras, and it lies in ``mosaic.json``.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -131,9 +132,9 @@ def _seen(blocks: Floats, step: float) -> Regions:
     return Regions(*(part[is_clear] for part in found)) if is_clear.mean() > 0.25 else found
 
 
-def variances(found: Regions) -> tuple[Reals, Reals]:
+def variances(found: Regions, network: Mapping[str, Reals] | None = None) -> tuple[Reals, Reals]:
     """Return the noise variance of each region, and what its logarithm is off by: ``(N,)`` each."""
-    net = _network()
+    net = network or _network()
 
     def layer(name: str, x: Reals) -> Reals:
         return np.asarray(x @ net[f"{name}.weight"].T + net[f"{name}.bias"])

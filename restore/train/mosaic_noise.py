@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,8 +19,7 @@ from restore.colour import Floats
 from restore.degrade.mosaic import RawNoise, add_raw_noise, draw_camera, unprocess
 from restore.noise.mosaic import HEADS, Regions, line, regions, variances
 from restore.picture import RawImage
-from restore.train.data import SUFFIXES
-from restore.train.noise_level import view
+from restore.train.noise_level import photographs, view, write
 
 _CFA = ((0, 1), (1, 2))
 _BLACK = ((0.0, 0.0), (0.0, 0.0))
@@ -99,16 +96,8 @@ def drawn(photo: Floats, rng: np.random.Generator) -> tuple[RawImage, RawNoise, 
 
 def examples(folder: Path, config: Config) -> list[Example]:
     """Expose each photo by several cameras."""
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
-    scenes = sorted({p.stem.rsplit("_", 1)[0] for p in paths})
     found = []
-    started = time.monotonic()
-    for number, path in enumerate(paths):
-        decoded = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-        if decoded is None:
-            continue
-        photo = np.asarray(decoded, np.float32) / np.float32(255)
-        is_out = scenes.index(path.stem.rsplit("_", 1)[0]) % config.held_out_every == config.held_out_every - 1
+    for number, photo, is_out in photographs(folder, config.held_out_every):
         for draw in range(config.draws):
             raw, camera, kind = drawn(photo, np.random.default_rng([config.seed, number, draw]))
             seen = regions(raw, 256)
@@ -116,9 +105,6 @@ def examples(folder: Path, config: Config) -> list[Example]:
                 truth = camera.told[0] * np.maximum(seen.brightness, 0) + camera.told[1] ** 2
                 target = np.log(truth / seen.reference).astype(np.float32)
                 found.append(Example(seen, target, camera, kind, is_out))
-        if number % 50 == 49:
-            left = (time.monotonic() - started) / (number + 1) * (len(paths) - number - 1)
-            sys.stderr.write(f"{number + 1} of {len(paths)} photos exposed, {left / 60:.1f} min to go\n")
     return found
 
 
@@ -171,11 +157,11 @@ def fit(learnt: Sequence[Example], config: Config) -> dict[str, NDArray[np.float
     return numbers
 
 
-def scores(held_out: Sequence[Example]) -> dict[str, float]:
+def scores(held_out: Sequence[Example], network: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
     """Return quantiles of the error of sigma, as a logarithm, at the mean of the regions' variance."""
     found: dict[str, list[float]] = {}
     for example in held_out:
-        gain, read = line(example.seen.brightness, *variances(example.seen))
+        gain, read = line(example.seen.brightness, *variances(example.seen, network))
         light = np.maximum(example.seen.brightness, 0)
         told, measured = (k * light.mean() + r**2 for k, r in (example.camera.told, (gain, read)))
         found.setdefault(example.kind, []).append(0.5 * float(np.log(max(measured, 1e-16) / told)))
@@ -199,12 +185,12 @@ def main() -> None:
     config = Config()
     every = examples(args.photos, config)
     network = fit([e for e in every if not e.is_held_out], config)
-    rounded = {name: np.vectorize(lambda v: float(f"{v:.4g}"))(value).tolist() for name, value in network.items()}
-    stored: dict[str, object] = {"config": asdict(config), "photos": args.photos.name, "network": rounded}
-    args.out.write_text(json.dumps(stored, separators=(",", ":")).replace('],"', '],\n"') + "\n", encoding="utf-8")
-    stored["held_out"] = scores([e for e in every if e.is_held_out])
-    args.out.write_text(json.dumps(stored, separators=(",", ":")).replace('],"', '],\n"') + "\n", encoding="utf-8")
-    sys.stderr.write(f"{len(every)} examples, held out {stored['held_out']}\n")
+    rounded = {name: np.vectorize(lambda v: float(f"{v:.4g}"))(value) for name, value in network.items()}
+    found = scores([e for e in every if e.is_held_out], rounded)
+    numbers = {name: value.tolist() for name, value in rounded.items()}
+    stored = {"config": asdict(config), "photos": args.photos.name, "network": numbers, "held_out": found}
+    write(args.out, stored)
+    sys.stderr.write(f"{len(every)} examples, held out {found}\n")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -115,27 +115,32 @@ class Table:
 Rows = dict[str, list[tuple[Floats, float, str, bool]]]
 
 
-def tables(folder: Path, config: Config, names: Sequence[str]) -> dict[str, Table]:
-    """Degrade each photo in all ways and measure it in colour, in grey and as a mosaic."""
+def photographs(folder: Path, held_out_every: int) -> Iterator[tuple[int, Floats, bool]]:
+    """Yield the number of each photo, its pixels, and whether its scene is held out; say how long it will take."""
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
     scenes = sorted({p.stem.rsplit("_", 1)[0] for p in paths})
-    rows: Rows = {name: [] for name in names}
     started = time.monotonic()
     for number, path in enumerate(paths):
         decoded = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
         if decoded is None:
             continue
-        photo = np.asarray(decoded, np.float32) / np.float32(255)
-        is_out = scenes.index(path.stem.rsplit("_", 1)[0]) % config.held_out_every == config.held_out_every - 1
+        is_out = scenes.index(path.stem.rsplit("_", 1)[0]) % held_out_every == held_out_every - 1
+        yield number, np.asarray(decoded, np.float32) / np.float32(255), is_out
+        if number % 50 == 49:
+            left = (time.monotonic() - started) / (number + 1) * (len(paths) - number - 1)
+            sys.stderr.write(f"{number + 1} of {len(paths)} photos measured, {left / 60:.1f} min to go\n")
+
+
+def tables(folder: Path, config: Config, names: Sequence[str]) -> dict[str, Table]:
+    """Degrade each photo in all ways and measure it in colour, in grey and as a mosaic."""
+    rows: Rows = {name: [] for name in names}
+    for number, photo, is_out in photographs(folder, config.held_out_every):
         if "mosaic" in rows:
             for draw in range(config.mosaics):
                 seen = mosaic_example(photo, np.random.default_rng([config.seed, number, draw, 1]))
                 rows["mosaic"] += [] if seen is None else [(*seen, is_out)]
         if set(names) & {"colour", "grey"}:
             measure_pictures(photo, number, is_out, rows, config)
-        if number % 50 == 49:
-            left = (time.monotonic() - started) / (number + 1) * (len(paths) - number - 1)
-            sys.stderr.write(f"{number + 1} of {len(paths)} photos measured, {left / 60:.1f} min to go\n")
     return {name: Table(*(np.array(column) for column in zip(*found, strict=True))) for name, found in rows.items()}
 
 
@@ -235,6 +240,11 @@ def scores(table: Table, name: str, net: dict[str, list[object]]) -> dict[str, f
     return {kind: round(score, 4) for kind, score in found.items()}
 
 
+def write(path: Path, stored: Mapping[str, object]) -> None:
+    """Write what was fitted, a line for each table."""
+    path.write_text(json.dumps(stored, separators=(",", ":")).replace('],"', '],\n"') + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Run the fit from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -253,7 +263,7 @@ def main() -> None:
         stored[name] = net
         stored[f"{name}_held_out"] = scores(table, name, net)
         sys.stderr.write(f"{name}: {len(table.sigma)} examples, held out {stored[f'{name}_held_out']}\n")
-    args.out.write_text(json.dumps(stored, separators=(",", ":")).replace('],"', '],\n"') + "\n")
+    write(args.out, stored)
 
 
 if __name__ == "__main__":
