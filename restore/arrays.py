@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +85,7 @@ def run(
         recipe = Recipe(steps=steps, noise=noise, tile=tile, precision=precision, seed=seed)
     elif settings or (method, noise, strength, tile, precision, seed) != (AUTO, None, 1.0, "auto", "auto", 0):
         raise RecipeError("give either a recipe, or what it holds (method, knobs, noise, strength, ...), not both")
-    runtime = Runtime(device=device)
+    runtime = _runtime(device)
     if isinstance(picture, np.ndarray):
         result = pipeline.run(from_array(picture, channel_axis), recipe, runtime).picture
         assert isinstance(result, Image)
@@ -107,7 +109,18 @@ def run_with_uncertainty(picture: Array | Picture | Path | str, recipe: Recipe, 
     """
     _check_kinds(AUTO, recipe)
     given = from_array(picture) if isinstance(picture, np.ndarray) else _read(picture)
-    return pipeline.run(given, recipe, Runtime(device=device), with_uncertainty=True)
+    return pipeline.run(given, recipe, _runtime(device), with_uncertainty=True)
+
+
+@cache
+def _runtime(device: Device) -> Runtime:
+    """Return what all calls on a device share, so that weights are loaded by the first alone."""
+    return Runtime(device=device)
+
+
+if hasattr(os, "register_at_fork"):
+    # a thread of the parent may have held its lock
+    os.register_at_fork(after_in_child=_runtime.cache_clear)
 
 
 def _check_kinds(method: object, recipe: object) -> None:

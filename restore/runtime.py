@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -95,6 +97,8 @@ class Runtime:
     def load(self, step: Step, compute: Compute) -> Loaded:
         """Return the restorer of a step, loaded once for all pictures; the `KEPT` used last are kept.
 
+        It is loaded anew when a file it is made of, its weights or one that its settings name, has changed.
+
         Raises
         ------
         RecipeError
@@ -102,7 +106,7 @@ class Runtime:
         WeightsError
             The weights cannot be used, or are not of this method.
         """
-        key = f"{step.method} {sorted(step.settings.items())} {step.weights} {compute}"
+        key = f"{step.method} {sorted(step.settings.items())} {step.weights} {_stamps(step)} {compute}"
         with self._lock:
             found = self._loaded.pop(key, None) or self._load(step, compute)
             self._loaded[key] = found  # the last of them, so that the first is the one not used for longest
@@ -168,6 +172,18 @@ class Runtime:
         if self.cancelled.is_set():
             raise Cancelled("stopped on request")
         self.progress(Tick(step, share))
+
+
+def _stamps(step: Step) -> list[tuple[int, int]]:
+    """Return when the files that a step names were changed, and their sizes."""
+    source = step.weights or methods.get(step.method).weights
+    named = [weights.path_of(source)] if source else []
+    named += [Path(value) for value in step.settings.values() if isinstance(value, str)]
+    found = []
+    for path in named:
+        with suppress(OSError, ValueError):  # a word that names no file
+            found.append((path.stat().st_mtime_ns, path.stat().st_size))
+    return found
 
 
 def precision_of(compute: Compute, is_int8: bool) -> str:

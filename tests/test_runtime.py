@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from restore import methods, pipeline, runtime
+import restore
+from restore import methods, pipeline, runtime, weights
 from restore.errors import Cancelled, RecipeError
 from restore.memory import pages_kept
 from restore.nets import int8
@@ -54,6 +56,24 @@ def test_the_restorers_used_last_stay() -> None:
     machine.load(Step(method="none"), compute)
     assert machine.load(steps[0], compute) is loaded[0]
     assert machine.load(steps[1], compute) is not loaded[1]
+
+
+def test_weights_trained_anew_are_loaded_anew(tmp_path) -> None:
+    machine, file = Runtime(device="cpu"), tmp_path / "mine.safetensors"
+    compute, step = machine.compute("fp32"), Step(method="denoise", weights=str(file))
+    state, _ = weights.load("denoise")
+    save_file(state, file)
+    first = machine.load(step, compute)
+    assert machine.load(step, compute) is first
+    save_file({name: value * 0.5 for name, value in state.items()}, file)
+    assert machine.load(step, compute).sha256 != first.sha256
+
+
+def test_calls_from_python_load_weights_once(monkeypatch) -> None:
+    given = np.full((16, 16, 3), 0.5, np.float32)
+    restore.run(given, "denoise", device="cpu")
+    monkeypatch.setattr(weights, "read", lambda source: pytest.fail(f"{source} was read again"))
+    restore.run(given, "denoise", device="cpu")
 
 
 @pytest.mark.parametrize("method", [name for name, method in methods.registry().items() if method.weights])
