@@ -47,6 +47,8 @@ class _Page:
     is_float: bool
     photometric: int
     has_alpha: bool
+    is_beside: bool
+    """The channel in the place of alpha is a selection or the like, as Photoshop keeps them."""
 
     def canvas(self) -> Canvas:
         """Return room for the page's samples."""
@@ -143,6 +145,7 @@ def _read_page(path: Path, view: ifd.Buffer, limits: Limits, tags: Any) -> Image
             "tiff_compression": "none" if tags.compression == NONE else "deflate",
             "tiff_tags": more,
             "dropped": tuple(dropped),
+            "is_alpha_beside": page.is_beside,
         },
     )
     return Image(canvas.pixels, canvas.alpha, replace(meta, orientation=orientation(known)))
@@ -170,7 +173,8 @@ def _checked(path: Path, size: int, limits: Limits, tags: Any) -> _Page:
         raise UnsupportedError(path, f"{problem}; flatten its layers or channels first")
     if samples > 1 and int(tags.planarconfig) not in (1, _SEPARATE):
         raise ReadError(path, f"damaged TIFF (planar configuration {int(tags.planarconfig)}); get a fresh copy")
-    if samples > colours and _UNSPECIFIED in tags.extrasamples:
+    is_beside = samples > colours and _UNSPECIFIED in tags.extrasamples
+    if is_beside and photometric != RGB:
         problem = "TIFF with a channel beside its colours that is not marked as transparency (ExtraSamples 0)"
         raise UnsupportedError(path, f"{problem}; split it into one file a channel, or remove that channel")
     offsets, lengths = tags.dataoffsets, tags.databytecounts
@@ -178,7 +182,7 @@ def _checked(path: Path, size: int, limits: Limits, tags: Any) -> _Page:
     short = tags.compression == NONE and sum(lengths) * 8 < height * width * samples * bits
     if not ends or short or max(ends) > size or min(lengths) == 0 or min(offsets) == 0:
         raise ReadError(path, f"truncated TIFF ({size} bytes, its pixels do not fit in); get a fresh copy")
-    return _Page(tags, (height, width, colours), bits, is_float, photometric, samples > colours)
+    return _Page(tags, (height, width, colours), bits, is_float, photometric, samples > colours, is_beside)
 
 
 def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
@@ -195,6 +199,8 @@ def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
     if tags.treeindex != (0,) or (is_separate and page.bits > 8):
         raise not_installed(path, problem, "jxl")
     body = exif_with_orientation(bytes(view), 1) or b""  # Pillow and OpenCV would turn the picture
+    if page.bits <= 8 and page.is_beside:  # which Pillow would leave out
+        raise not_installed(path, problem, "jxl")
     if page.bits <= 8:
         return _by_pillow(body), RGB
     found: Samples | None = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)

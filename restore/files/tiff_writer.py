@@ -16,7 +16,7 @@ from restore.picture import Floats, Image
 
 _UNSIGNED, _FLOAT = 1, 3
 _DIFFERENCES = 2
-_STRAIGHT_ALPHA = 2
+_STRAIGHT_ALPHA, _UNSPECIFIED = 2, 0
 _CLASSIC_LIMIT = (1 << 32) - (1 << 24)
 _HALF_MAX = 65504.0
 
@@ -81,7 +81,8 @@ def _stored(file: IO[bytes], how: ifd.Layout, image: Image, bits: int, is_float:
     if is_differenced:
         found[ifd.PREDICTOR] = ifd.make(ifd.SHORT, _DIFFERENCES)
     if channels > colours:
-        found[ifd.EXTRA_SAMPLES] = ifd.make(ifd.SHORT, _STRAIGHT_ALPHA)
+        is_beside = image.meta.extra.get("is_alpha_beside", False)
+        found[ifd.EXTRA_SAMPLES] = ifd.make(ifd.SHORT, _UNSPECIFIED if is_beside else _STRAIGHT_ALPHA)
     return found | dict(_described(image, tags))
 
 

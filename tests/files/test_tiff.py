@@ -19,6 +19,7 @@ from restore.errors import (
     ResultError,
     TooLargeError,
     UnsupportedError,
+    WriteError,
 )
 from restore.files import Limits, kind, read, read_stack, write
 from restore.picture import Image
@@ -179,15 +180,31 @@ def test_samples_that_cannot_be_read_are_named_with_what_to_convert_them_to(tmp_
         read(tmp_path / "a.tif")
 
 
-@pytest.mark.parametrize("colours", [1, 3])
-def test_a_channel_that_is_no_transparency_is_not_taken_for_it(tmp_path, colours):
-    samples, photometric = np.zeros((9, 16, colours + 1), np.uint8), "rgb" if colours == 3 else "minisblack"
-    options = {"photometric": photometric, "planarconfig": "contig"}
-    tifffile.imwrite(tmp_path / "a.tif", samples, extrasamples=["unspecified"], **options)
+def test_a_second_channel_of_grey_that_is_no_transparency_is_not_taken_for_it(tmp_path):
+    options = {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": ["unspecified"]}
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 16, 2), np.uint8), **options)
     with pytest.raises(UnsupportedError, match=r"not marked as transparency .*one file a channel"):
         read(tmp_path / "a.tif")
     cv2.imwrite(str(tmp_path / "b.tif"), np.zeros((9, 16, 4), np.uint8))  # without the tag, as by many programs
     assert read(tmp_path / "b.tif").alpha is not None
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize(("kind_", "compression"), [(np.uint8, None), (np.uint16, "lzw"), (np.uint8, "deflate")])
+def test_a_channel_beside_the_colours_stays_as_it_is_in_a_tiff(tmp_path, kind_, compression, planar):
+    samples = np.random.default_rng(4).integers(0, np.iinfo(kind_).max, (9, 16, 4)).astype(kind_)
+    stored = samples if planar == "contig" else np.moveaxis(samples, -1, 0)
+    options = {"photometric": "rgb", "planarconfig": planar, "compression": compression}
+    tifffile.imwrite(tmp_path / "a.tif", stored, extrasamples=["unspecified"], **options)
+    image = read(tmp_path / "a.tif")
+    write(tmp_path / "b.tif", image)
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        assert file.pages[0].extrasamples == (0,)
+        np.testing.assert_array_equal(file.pages[0].asarray(), samples)
+    for other in ("b.png", "b.jpg"):
+        with pytest.raises(WriteError, match=r"no transparency.*--format tiff"):
+            write(tmp_path / other, image)
+        assert not (tmp_path / other).exists()
 
 
 @pytest.mark.parametrize("compression", [None, "lzw"])
