@@ -73,7 +73,8 @@ class Limits:
     Parameters
     ----------
     max_pixels
-        Height times width; of all pages together in a stack.
+        Height times width. Pages of a TIFF that are read one by one may be a hundred times that together; of
+        other stacks it holds for all pages together.
     max_bytes
         Size of the file.
     max_seconds

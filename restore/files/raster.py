@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import lzma
+import math
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import cv2
-import numpy as np
 import tifffile
 
 from restore import workers
@@ -22,22 +23,22 @@ from restore.errors import (
     MemoryLimitError,
     ReadError,
     RestoreError,
-    ResultError,
     WriteError,
 )
 from restore.files import ifd, isolated
 from restore.files.atomic import replacing
 from restore.files.bmp import read_bmp, write_bmp
-from restore.files.container import Limits, check_pages, has_long_settings, kind_of, opened, suffix, target_format
+from restore.files.container import Limits, check_pages, kind_of, opened, suffix, target_format
 from restore.files.heic import read_heic
 from restore.files.jxl import read_jxl, write_jxl
-from restore.files.metadata import as_developed, exif_with_orientation, exif_without_thumbnail, resolution_tags
 from restore.files.png import read_png, write_png
-from restore.files.segments import EXTENDED_XMP, without_pointer
+from restore.files.prepare import Page, check_depth, check_finite, page, prepared
+from restore.files.stack import Stack
 from restore.files.through_pillow import read_avif, read_jpeg, read_webp, write_avif, write_jpeg, write_webp
-from restore.files.tiff import is_plain, read_tiff, read_tiff_stack
-from restore.files.tiff_writer import fits_half, write_tiff
-from restore.picture import Floats, Image, Picture, RawImage
+from restore.files.tiff import is_plain
+from restore.files.tiff_pages import Place, read_tiff, read_tiff_page, read_tiff_stack, tiff_places
+from restore.files.tiff_writer import size_of, write_tiff
+from restore.picture import Image, Picture, RawImage
 
 
 def _read_sensor(path: Path, _view: ifd.Buffer, limits: Limits) -> Picture:
@@ -59,10 +60,6 @@ _READERS: dict[str, Callable[[Path, ifd.Buffer, Limits], Picture]] = {
 }
 _RISKY = {"raw", "heic", "jxl", "avif"}
 """Formats whose decoders are young, huge or written for trusted files; and TIFF in a rare compression."""
-_DEPTHS = {"png": (8, 16), "tiff": (8, 16, 32), "jxl": (8, 16, 32), "dng": (16,)}
-_LARGEST_SIDE = {"jpeg": 65500, "webp": 16383, "avif": 65535, "bmp": (1 << 31) - 1}
-_HAS_NO_DPI = ("webp", "avif", "jxl")
-_IS_UPRIGHT = ("bmp", "jxl")
 _DECODERS_RAISE = (
     OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, SyntaxError, EOFError,
     OverflowError,
@@ -113,16 +110,57 @@ def read(path: Path | str, *, limits: Limits = Limits()) -> Picture:  # noqa: B0
     return picture
 
 
-def read_stack(path: Path | str, *, limits: Limits = Limits()) -> list[Picture]:  # noqa: B008 - frozen
-    """Read every page of a TIFF except thumbnails, in order; any other picture is a stack of one.
+def read_stack(path: Path | str, *, limits: Limits = Limits()) -> Sequence[Picture]:  # noqa: B008 - frozen
+    """Return every page of a TIFF except thumbnails, in order; any other picture is a stack of one.
+
+    Pages that are stored as they are or deflated are read when they are asked for, each time anew, so that a stack may
+    be larger than memory; of other stacks the limit holds for all pages together.
 
     Raises
     ------
     ReadError, UnsupportedError, TooLargeError
-        As `read`; the limit holds for all pages together.
+        As `read`; of a page, when it is asked for.
     """
-    pictures: list[Picture] = _read(Path(path), limits, is_stack=True)
+    path = Path(path)
+    with opened(path, limits) as view:
+        is_tiff = kind_of(path, view) == "tiff" and is_plain(view)
+        if is_tiff:
+            with _decoding(path, "tiff"):
+                places = tiff_places(path, view, limits)
+            if len(places) > 1:
+                return Stack([place.size for place in places], partial(_read_page, path, limits, places))
+    pictures: list[Picture] = _read(path, limits, is_stack=True)
     return pictures
+
+
+def _read_page(path: Path, limits: Limits, places: Sequence[Place], number: int) -> Picture:
+    with opened(path, limits) as view, _decoding(path, "tiff"):
+        return read_tiff_page(path, view, limits, places, number)
+
+
+def write_stack(path: Path | str, pages: Iterable[Image], pixels: int, *, bits: int | None = None) -> Path:
+    """Write the pages of a TIFF as they come, so that they need not be in memory together; see `write`.
+
+    Parameters
+    ----------
+    pixels
+        Of all pages together, by which it is known beforehand whether they fit into 4 GiB.
+
+    Raises
+    ------
+    WriteError, ResultError
+        As `write`.
+    """
+    path = Path(path)
+    ready = (page(path, "tiff", image, bits) for image in pages)
+    with replacing(path) as part, part.open("wb") as file:
+        first = next(ready)
+        room = size_of(first) * pixels // math.prod(first[0].size)
+        try:
+            write_tiff(file, itertools.chain([first], ready), room)
+        except WriteError as error:  # the writer knows only the temporary file
+            raise WriteError(path, error.problem) from error.__cause__
+    return path
 
 
 def _read(path: Path, limits: Limits, *, is_stack: bool) -> Any:
@@ -193,29 +231,27 @@ def write(
         It is an array, and no picture.
     """
     path = Path(path)
-    for page in (picture, *further):
-        if not isinstance(page, Image | RawImage):
-            raise ArrayError(f"a picture to write is an Image (as restore.Image(array)), got {type(page).__name__}")
+    for each in (picture, *further):
+        if not isinstance(each, Image | RawImage):
+            raise ArrayError(f"a picture to write is an Image (as restore.Image(array)), got {type(each).__name__}")
     source = "dng" if isinstance(picture, RawImage) else picture.meta.format
     container = target_format(path, format, source)
     path = path if path.suffix else path.with_name(path.name + suffix(container))
     check_pages(path, container, 1 + len(further))
     if container == "dng":
-        _check_depth(path, container, bits)
+        check_depth(path, container, bits)
         from restore.files.dng import write_dng, write_linear_dng
 
         if isinstance(picture, RawImage):
-            _check_finite(path, picture.mosaic)
+            check_finite(path, picture.mosaic)
             write_dng(path, picture, preview=preview)
         else:
-            write_linear_dng(path, _prepared(path, container, picture, quality))
+            write_linear_dng(path, prepared(path, container, picture, quality))
         return path
-    images = [page for page in (picture, *further) if isinstance(page, Image)]
+    images = [each for each in (picture, *further) if isinstance(each, Image)]
     if len(images) <= len(further):
         raise WriteError(path, f"a mosaic cannot be written as {container}; develop it first, or choose dng")
-    depths = [_depth(path, container, image, bits) for image in images]
-    ready = [_prepared(path, container, image, quality) for image in images]
-    pages = [(image, *depth) for image, depth in zip(ready, depths, strict=True)]
+    pages = [page(path, container, image, bits, quality) for image in images]
     with replacing(path) as part, part.open("wb") as file:
         try:
             _encode(file, container, pages, quality)
@@ -224,7 +260,7 @@ def write(
     return path
 
 
-def _encode(file: IO[bytes], container: str, pages: list[tuple[Image, int, bool]], quality: int | None) -> None:
+def _encode(file: IO[bytes], container: str, pages: list[Page], quality: int | None) -> None:
     image, bits, is_float = pages[0]
     match container:
         case "jpeg":
@@ -232,7 +268,7 @@ def _encode(file: IO[bytes], container: str, pages: list[tuple[Image, int, bool]
         case "png":
             write_png(file, image, bits)
         case "tiff":
-            write_tiff(file, pages)
+            write_tiff(file, pages, sum(size_of(each) for each in pages))
         case "webp":
             write_webp(file, image, quality)
         case "bmp":
@@ -241,59 +277,3 @@ def _encode(file: IO[bytes], container: str, pages: list[tuple[Image, int, bool]
             write_avif(file, image, quality)
         case _:
             write_jxl(file, image, bits, is_float=is_float, quality=quality)
-
-
-def _depth(path: Path, container: str, image: Image, bits: int | None) -> tuple[int, bool]:
-    """Return the bits a sample to write, and whether they are floats."""
-    possible = _DEPTHS.get(container, (8,))
-    if bits is not None:
-        _check_depth(path, container, bits)
-        return bits, bits == 32
-    meta = image.meta
-    if meta.is_float and 32 in possible:
-        is_half = container == "tiff" and meta.bits == 16 and fits_half(image)
-        return (16 if is_half else 32), True
-    wants_16 = meta.bits > 8 or meta.is_float or (meta.format == "raw" and container in _DEPTHS)
-    return (16 if wants_16 and 16 in possible else 8), False
-
-
-def _check_depth(path: Path, container: str, bits: int | None) -> None:
-    possible = _DEPTHS.get(container, (8,))
-    if bits is not None and bits not in possible:
-        choices = " or ".join(map(str, possible))
-        raise WriteError(path, f"{container} cannot be written with {bits} bits; choose {choices}")
-
-
-def _check_finite(path: Path, values: Floats) -> None:
-    if not np.isfinite([values.min(), values.max()]).all():
-        raise ResultError(f"{path}: the picture has NaN or infinite samples; this is a fault of the step before")
-
-
-def _prepared(path: Path, container: str, image: Image, quality: int | None) -> Image:
-    """Check that the format can hold the picture, and bring its EXIF block in line with the record."""
-    if image.pixels.size == 0:
-        raise WriteError(path, "a picture without pixels cannot be written")
-    _check_finite(path, image.pixels)
-    if image.alpha is not None:
-        _check_finite(path, image.alpha)
-    if quality is not None and not 1 <= quality <= 100:
-        raise WriteError(path, f"quality {quality} is outside 1...100")
-    if max(image.size) > _LARGEST_SIDE.get(container, 1 << 30):
-        raise WriteError(path, f"{container} cannot hold {image.size[1]} x {image.size[0]} pixels; choose PNG or TIFF")
-    if container != "tiff" and image.meta.extra.get("is_alpha_beside", False):
-        problem = "has a channel beside its colours that is no transparency, which only a TIFF can hold"
-        raise WriteError(path, f"the picture {problem}; choose --format tiff, or remove that channel")
-    if container in ("jpeg", "dng") and image.alpha is not None:
-        raise WriteError(
-            path, f"{container.upper()} cannot hold transparency; choose PNG, WebP, AVIF or TIFF, or remove the alpha"
-        )
-    if container in _IS_UPRIGHT:
-        image = image.upright()
-    meta = as_developed(image.meta, image.size) if image.meta.format == "raw" else image.meta
-    exif = exif_without_thumbnail(meta.exif)
-    if container in _HAS_NO_DPI and meta.dpi and exif is None:
-        exif = ifd.block(resolution_tags(meta.dpi))
-    is_extended = container == "jpeg" and EXTENDED_XMP in (meta.extra.get("jpeg_segments") or b"")
-    xmp = meta.xmp if is_extended else without_pointer(meta.xmp or b"")
-    xmp = None if container == "jpeg" and has_long_settings(meta) else xmp
-    return replace(image, meta=replace(meta, exif=exif_with_orientation(exif, meta.orientation), xmp=xmp))

@@ -1,4 +1,4 @@
-"""Reading TIFF: strips and tiles, 1 to 16 bits and floats, grey, colour, palette and CMYK, piece by piece."""
+"""Reading a page of a TIFF: strips, tiles, 1 to 16 bits and floats, grey, colour, palette and CMYK, piece by piece."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import tifffile
 from PIL import TiffImagePlugin
 
-from restore.errors import FileError, ReadError, UnsupportedError
+from restore.errors import ReadError, UnsupportedError
 from restore.files import ifd, isolated
 from restore.files.container import Limits, not_installed
 from restore.files.metadata import exif_with_orientation, meta_from, orientation, resolution
@@ -32,7 +31,6 @@ _PLAIN_CODECS = {NONE, DEFLATE, 32946, 34925}
 _PLAIN_BITS = {1, 8, 16, 32, 64}
 _FLOAT_PREDICTOR, _SEPARATE, _PREMULTIPLIED, _UNSPECIFIED = 3, 2, 1, 0
 _SAMPLES = {1: "unsigned integers", 2: "signed integers", 3: "floats", 5: "complex integers", 6: "complex floats"}
-_MOST_PAGES = 65_535
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
@@ -66,53 +64,9 @@ def is_plain(view: ifd.Buffer) -> bool:
     )
 
 
-def read_tiff(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
-    """Read a TIFF that has one page beside thumbnails; see `restore.files.read`."""
-    with tifffile.TiffFile(path) as file:
-        page, *others = _pages(path, file)
-        if others:
-            problem = f"is a stack of {1 + len(others)} pages, and one picture is wanted here"
-            raise UnsupportedError(path, f"{problem}; `restore run` and restore.files.read_stack take every page")
-        return _read_page(path, view, limits, page)
-
-
-def read_tiff_stack(path: Path, view: ifd.Buffer, limits: Limits) -> list[Image]:
-    """Read every page of a TIFF but its thumbnails; see `restore.files.read_stack`."""
-    with tifffile.TiffFile(path) as file:
-        pages = _pages(path, file)
-        limits.check(path, 1, sum(page.imagewidth * page.imagelength for page in pages))
-        found = list[Image]()
-        for page in pages:
-            try:
-                found.append(_read_page(path, view, limits, page))
-            except FileError as error:
-                which = f"page {1 + len(found)} of {len(pages)}: " if len(pages) > 1 else ""
-                raise type(error)(path, which + error.problem) from error
-        return found
-
-
-def _pages(path: Path, file: Any) -> list[Any]:
-    """Return the pages of an open TIFF but its thumbnails.
-
-    Raises
-    ------
-    UnsupportedError
-        They are too many, or lie behind the first without being listed (ImageJ beyond 4 GB, MetaMorph).
-    """
-    if len(file.pages) > _MOST_PAGES:
-        raise UnsupportedError(path, f"a TIFF of {len(file.pages)} pages, more than {_MOST_PAGES}; split it")
-    pages = [page.aspage() for page in file.pages]
-    is_one = len(pages) == 1 and (pages[0].is_imagej or pages[0].is_stk or pages[0].is_shaped)
-    if is_one and file.series[0].size > pages[0].size:
-        problem = "a stack that lists its first page only (as ImageJ does beyond 4 GB, and MetaMorph)"
-        raise UnsupportedError(path, f"{problem}; save it as OME-TIFF or BigTIFF with every page listed")
-    within = [[*(page.pages or ())] if page.is_reduced else [page] for page in pages]  # under a thumbnail: its picture
-    found = [inner.aspage() for group in within for inner in group]
-    return [page for page in found if not page.is_reduced] or pages[:1]
-
-
-def _read_page(path: Path, view: ifd.Buffer, limits: Limits, tags: Any) -> Image:
-    page = _checked(path, len(view), limits, tags)
+def read_page(path: Path, view: ifd.Buffer, limits: Limits, tags: Any) -> Image:
+    """Read a page whose tags tifffile has read; see `restore.files.read`."""
+    page = checked(path, len(view), limits, tags)
     canvas, photometric = _decode(path, view, page)
     bits, dropped = page.bits, ["64-bit floats: rounded to 32 bits"] if page.bits == 64 else []
     how, _ = ifd.layout(view)
@@ -151,8 +105,8 @@ def _read_page(path: Path, view: ifd.Buffer, limits: Limits, tags: Any) -> Image
     return Image(canvas.pixels, canvas.alpha, replace(meta, orientation=orientation(known)))
 
 
-def _checked(path: Path, size: int, limits: Limits, tags: Any) -> _Page:
-    """Check what the tags promise against the limits, against what can be decoded and against the file."""
+def checked(path: Path, size: int, limits: Limits, tags: Any) -> _Page:
+    """Check what a page's tags promise against the limits, against what can be decoded and against the file."""
     height, width, samples, bits = tags.imagelength, tags.imagewidth, tags.samplesperpixel, tags.bitspersample
     limits.check(path, width, height)
     if tags.is_tiled:

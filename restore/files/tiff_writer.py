@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import IO
 
+from restore.errors import WriteError
 from restore.files import ifd
 from restore.files.metadata import exif_tree, resolution, resolution_tags
 from restore.files.samples import Samples, quantise, strips
@@ -21,17 +24,38 @@ _CLASSIC_LIMIT = (1 << 32) - (1 << 24)
 _HALF_MAX = 65504.0
 
 
-def write_tiff(file: IO[bytes], pages: Sequence[tuple[Image, int, bool]]) -> None:
+def size_of(page: tuple[Image, int, bool]) -> int:
+    """Return the bytes of a page's samples."""
+    image, bits, _ = page
+    return math.prod(image.size) * _channels(image) * bits // 8
+
+
+def write_tiff(file: IO[bytes], pages: Iterable[tuple[Image, int, bool]], size: int) -> None:
     """Write pictures, each with its bits a sample and whether they are floats, as the pages of a TIFF.
 
     A page is deflated if its source was compressed; above 4 GiB it is a BigTIFF. The byte order is that of the first
     EXIF block, so that its values are copied as they are. The samples of all pages come first, without gaps: ImageJ
     looks for them there, and not where the tags say.
+
+    Parameters
+    ----------
+    size
+        Bytes of all samples.
+
+    Raises
+    ------
+    WriteError
+        They are more than was said.
     """
-    size = sum(math.prod(image.size) * _channels(image) * bits // 8 for image, bits, _ in pages)
-    how = ifd.Layout(exif_tree(pages[0][0].meta.exif)[1].order, is_big=size > _CLASSIC_LIMIT)
+    pages = iter(pages)
+    first = next(pages)
+    how = ifd.Layout(exif_tree(first[0].meta.exif)[1].order, is_big=size > _CLASSIC_LIMIT)
     file.write(how.header(0))
-    directories = [_stored(file, how, *page) for page in pages]
+    directories = list[ifd.Tree]()
+    for page in itertools.chain([first], pages):
+        if not how.is_big and file.tell() + size_of(page) > _CLASSIC_LIMIT + len(how.header(0)):
+            raise WriteError(Path(file.name), "the pages differ in kind, and are more than 4 GiB; split the stack")
+        directories.append(_stored(file, how, *page))
     file.write(b"\0" * (file.tell() % 2))
     link = len(how.header(0)) - how.offset.size
     for found in directories:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -197,7 +196,7 @@ class _Job:
     def _finish(self, piece: Piece) -> Outcome:
         if self.room is None:
             return self._made(piece)
-        with self.room.entered(sum(math.prod(picture.size) for picture in piece.pictures)) as threads:
+        with self.room.entered(piece.pixels) as threads:
             torch.set_num_threads(threads)
             return self._made(piece)
 

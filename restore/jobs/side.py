@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import restore
-from restore import files, methods, weights
+from restore import methods, weights
 from restore.errors import RecipeError
 from restore.files.atomic import replacing
 from restore.files.folder import SIDE_SUFFIX, SIGMA_SUFFIX
@@ -35,6 +35,8 @@ class Made:
         The result.
     format, depth
         As asked for, None for the input's own.
+    lost
+        What of the input was not kept, in phrases.
     uncertainty
         Name of the file of standard errors.
     """
@@ -48,6 +50,7 @@ class Made:
     depth: int | None
     device: str
     seconds: float
+    lost: tuple[str, ...] = ()
     uncertainty: str | None = None
     scores: dict[str, Any] | None = None
 
@@ -82,7 +85,6 @@ def record(results: Sequence[Result], made: Made) -> dict[str, Any]:
     and of weights given by an absolute path, it tells the names alone. Settings stand as given, paths too.
     """
     told = max(results, key=_told)
-    lost = [phrase for result in results for phrase in files.not_kept(made.target, result.picture, made.depth)]
     recipe = results[0].recipe.model_dump(mode="json")
     reports = [report.as_json() for report in told.reports]
     for step in [*recipe["steps"], *(report["step"] for report in reports)]:
@@ -99,7 +101,7 @@ def record(results: Sequence[Result], made: Made) -> dict[str, Any]:
                 "depth": made.depth,
                 "uncertainty": made.uncertainty,
             },
-            "dropped": list(dict.fromkeys(lost)),
+            "dropped": list(dict.fromkeys(made.lost)),
             "pages": _pages(results, results.index(told)) if len(results) > 1 else None,
             "recipe": recipe,
             "reports": reports,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from restore import files, pipeline, weights
 from restore.errors import ReadError, WriteError
 from restore.files.container import check_pages, target_format
+from restore.files.stack import Stack
 from restore.jobs import side
 from restore.jobs.plan import Work
 from restore.jobs.reference import score
@@ -21,6 +25,10 @@ from restore.raw.develop import develop
 from restore.recipe import Recipe
 from restore.result import Result
 from restore.runtime import Runtime, Tick
+
+_CHANGED = "changed while it was read; run again when nothing writes it"
+_NOTHING = Image(np.zeros((1, 1, 1), np.float32))
+"""In the place of pages that are written."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,14 @@ class Piece:
     ----------
     started
         Does not count the time between reading and working: it is moved on by that.
-    pictures, results
-        The pages of a stack, or the one picture; each result takes the place of its picture.
+    pictures
+        The pages of a stack, or the one picture until it is restored.
+    pixels
+        Of all that must be in memory together.
+    results
+        Of the pages restored so far; those of a stack lose their pixels when they are written.
+    lost
+        What was not kept of the pages that are written, in phrases.
     target
         Where the result goes, once it is known which of the work's targets that is.
     tries
@@ -51,8 +65,10 @@ class Piece:
     work: Work
     started: float = field(default_factory=time.perf_counter)
     facts: Facts = field(default_factory=Facts)
-    pictures: list[Picture] = field(default_factory=list)
+    pictures: Sequence[Picture] = ()
+    pixels: int = 0
     results: list[Result] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
     target: Path | None = None
     tries: int = 0
 
@@ -102,54 +118,78 @@ class Worker:
         pictures = files.read_stack(source, limits=self.options.limits)
         sha256 = _sha256(source)
         if before != _print_of(source):
-            raise ReadError(source, "changed while it was read; run again when nothing writes it")
+            raise ReadError(source, _CHANGED)
         piece.facts = Facts(sha256, *before)
         target = piece.work.target
         check_pages(target, target_format(target, None, None), len(pictures))
-        piece.pictures += pictures
+        piece.pictures, sizes = pictures, _sizes(pictures)
+        piece.pixels = max(sizes) if isinstance(pictures, Stack) else sum(sizes)
 
     def restore(self, piece: Piece) -> None:
-        """Run the recipe; what it chooses for the first page of a stack is done to every page.
+        """Run the recipe; of a stack on the first page, the others follow when it is written.
 
         Where the result may stay a mosaic, the steps are tried on the mosaic alone first.
         """
-        pages = len(piece.pictures)
-        for _ in range(pages):
-            recipe = piece.results[0].recipe if piece.results else self.recipe
-            piece.results.append(self._restored(piece, recipe, pages))
+        piece.results.append(self._restored(piece, self.recipe))
         stays = isinstance(piece.results[0].picture, RawImage) and piece.work.mosaic_target is not None
         piece.target = piece.work.mosaic_target if stays else piece.work.target
 
-    def _restored(self, piece: Piece, recipe: Recipe, pages: int) -> Result:
-        order, done, work = [step.method for step in recipe.steps], len(piece.results), piece.work
+    def _restored(self, piece: Piece, recipe: Recipe) -> Result:
+        """Run the recipe on the next page."""
+        order, done, work, pages = [s.method for s in recipe.steps], len(piece.results), piece.work, len(piece.pictures)
 
         def moved(tick: Tick) -> None:
             at = order.index(tick.step) if tick.step in order else 0
             self.on_event(Moved(work, tick.step, (done + (at + tick.share) / len(order)) / pages))
 
         runtime = replace(self.runtime, progress=moved)
-        if work.mosaic_target is not None and isinstance(piece.pictures[0], RawImage):
-            result = pipeline.run(piece.pictures[0], recipe.model_copy(update={"develop": None}), runtime)
+        picture = piece.pictures[done]
+        if pages == 1:
+            piece.pictures = ()
+        if work.mosaic_target is not None and isinstance(picture, RawImage):
+            result = pipeline.run(picture, recipe.model_copy(update={"develop": None}), runtime)
             if result.reports:
                 return result
-        return pipeline.run(piece.pictures.pop(0), recipe, runtime, with_uncertainty=self.options.uncertainty)
+        return pipeline.run(picture, recipe, runtime, with_uncertainty=self.options.uncertainty)
+
+    def _pages(self, piece: Piece, errors: list[Image]) -> Iterator[Image]:
+        """Give the restored pages of a stack, by what was chosen for the first, and collect their standard errors."""
+        assert piece.target is not None
+        for number in range(len(piece.pictures)):
+            if number:
+                piece.results.append(self._restored(piece, piece.results[0].recipe))
+            result = piece.results[number]
+            assert isinstance(result.picture, Image)
+            yield result.picture
+            errors += [] if result.uncertainty is None else [_plain(result.uncertainty)]
+            piece.lost += files.not_kept(piece.target, result.picture, self.options.depth)
+            piece.results[number] = replace(result, picture=_NOTHING, uncertainty=None)
+        if _print_of(piece.work.source) != (piece.facts.bytes, piece.facts.modified_ns):
+            raise ReadError(piece.work.source, _CHANGED)
 
     def write(self, piece: Piece) -> dict[str, Any]:
-        """Write the result and its side file.
+        """Write the result and its side file; restore the further pages of a stack, one at a time.
 
         Raises
         ------
         WriteError
             One of them cannot be written.
+        RestoreError
+            A further page cannot be read or restored.
         """
-        results, target, source = piece.results, piece.target, piece.work.source
+        target, source = piece.target, piece.work.source
         assert target is not None
         make_folder(target.parent)
-        first, *further = [result.picture for result in results]
-        preview = develop(first) if isinstance(first, RawImage) else None
-        files.write(target, first, *further, bits=self.options.depth, preview=preview)
-        errors = [_plain(result.uncertainty) for result in results if result.uncertainty is not None]
-        is_known = len(errors) == len(results)
+        errors, first, count = list[Image](), piece.results[0], max(1, len(piece.pictures))
+        if count == 1:
+            preview = develop(first.picture) if isinstance(first.picture, RawImage) else None
+            files.write(target, first.picture, bits=self.options.depth, preview=preview)
+            errors += [] if first.uncertainty is None else [_plain(first.uncertainty)]
+            piece.lost += files.not_kept(target, first.picture, self.options.depth)
+        else:
+            pixels = sum(_sizes(piece.pictures))
+            files.write_stack(target, self._pages(piece, errors), pixels, bits=self.options.depth)
+        is_known = len(errors) == count
         if is_known:
             files.write(side.sigma_of(target), *errors, format="tiff", bits=32)
         made = side.Made(
@@ -162,12 +202,19 @@ class Worker:
             depth=self.options.depth,
             device=str(self.runtime.compute("fp32").device),
             seconds=time.perf_counter() - piece.started,
+            lost=tuple(piece.lost),
             uncertainty=side.sigma_of(target).name if is_known else None,
             scores=None if self.options.reference is None else score(target, source, self.options.reference),
         )
-        record = side.record(results, made)
+        record = side.record(piece.results, made)
         side.write(target, record)
         return record
+
+
+def _sizes(pictures: Sequence[Picture]) -> list[int]:
+    """Return the pixels of each page; of a `Stack`, without reading them."""
+    sizes = pictures.sizes if isinstance(pictures, Stack) else [picture.size for picture in pictures]
+    return [math.prod(size) for size in sizes]
 
 
 def _plain(errors: Image) -> Image:

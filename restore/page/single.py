@@ -42,7 +42,8 @@ class Single:
 
     def _looked(self, folder: Path, picture: Path) -> tuple[Any, ...]:
         try:
-            read, *others = files.read_stack(picture, limits=self.limits)
+            pages = files.read_stack(picture, limits=self.limits)
+            read = pages[0]
             before = shown.screen(read)
         except RestoreError as error:
             problem = controls.plain(error, picture)
@@ -51,7 +52,7 @@ class Single:
         shown.keep(folder, "before", before)
         shown.keep(folder, "after", before)
         png = str(shown.write_png(folder / "before.png", shown.reduced(before)[0]))
-        says = words.looked(read, noise.relative(read), 1 + len(others))
+        says = words.looked(read, noise.relative(read), len(pages))
         return None, None, says, (png, png), self.crop(str(folder), 50, 50), str(folder)
 
     def crop(self, folder: str, across: float, down: float) -> tuple[str, str] | None:
@@ -102,7 +103,8 @@ class Single:
         target = outcome.target
         assert target is not None
         develop = Develop(**(outcome.record["recipe"]["develop"] or {}))
-        result, *others = files.read_stack(target, limits=self.limits)
+        pages = files.read_stack(target, limits=self.limits)
+        result = pages[0]
         before = shown.screen(files.read_stack(outcome.work.source, limits=self.limits)[0], develop)
         after = shown.screen(result, develop)
         pair, factor = [], 1
@@ -110,7 +112,7 @@ class Single:
             shown.keep(folder, name, picture)
             small, factor = shown.reduced(picture)
             pair.append(str(shown.write_png(folder / f"{name}.png", small)))
-        says = [words.facts(result, 1 + len(others)), words.report(outcome.record, outcome.seconds)]
+        says = [words.facts(result, len(pages)), words.report(outcome.record, outcome.seconds)]
         if factor > 1:
             says.append(f"The slider is reduced by {factor}; the crop below shows every pixel.")
         if reference:

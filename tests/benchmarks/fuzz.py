@@ -44,7 +44,7 @@ def ended(path: Path) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            (read_stack if path.name.startswith("stack") else read)(path, limits=LIMITS)
+            list(read_stack(path, limits=LIMITS)) if path.name.startswith("stack") else read(path, limits=LIMITS)
     except RestoreError as error:
         return next((f"contained {word}" for text, word in CONTAINED.items() if text in str(error)), "refused")
     except Exception:  # noqa: BLE001 - what this looks for

@@ -106,8 +106,13 @@ def test_a_stack_gives_every_page(tmp_path):
     np.testing.assert_array_equal([np.rint(image.pixels * 255) for image in found], pages[:3])
     with pytest.raises(UnsupportedError, match=r"stack of 3 pages.*read_stack"):
         read(tmp_path / "a.tif")
+    for most in (599, 18):  # of one page; of all pages, a hundredth of what they have
+        with pytest.raises(TooLargeError):
+            read_stack(tmp_path / "a.tif", limits=Limits(max_pixels=most))
+    assert len(read_stack(tmp_path / "a.tif", limits=Limits(max_pixels=600))) == 3
+    tifffile.imwrite(tmp_path / "lzw.tif", pages, photometric="rgb", compression="lzw")
     with pytest.raises(TooLargeError):
-        read_stack(tmp_path / "a.tif", limits=Limits(max_pixels=1000))
+        read_stack(tmp_path / "lzw.tif", limits=Limits(max_pixels=1000))
     write(tmp_path / "a.png", found[0])
     assert len(read_stack(tmp_path / "a.png")) == 1
 

@@ -33,7 +33,7 @@ def test_damaged_files_of_every_format_end_in_a_typed_error() -> None:
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: path.name)
 def test_what_once_broke_the_reader_ends_in_a_typed_error(path: Path) -> None:
-    for door in (read, read_stack):
+    for door in (read, lambda path, limits: list(read_stack(path, limits=limits))):
         try:
             door(path, limits=Limits(max_pixels=2_000_000, max_seconds=20))
         except RestoreError as error:

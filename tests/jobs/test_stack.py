@@ -1,6 +1,8 @@
 """A stack is restored page by page: as one series, by one recipe, with nothing lost in silence."""
 
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -152,3 +154,65 @@ def test_a_stack_is_told_of_and_never_taken_for_one_picture(stack: Path) -> None
     for door in (restore.run, restore.read, restore.estimate_noise):
         with pytest.raises(UnsupportedError, match=r"stack of 4 pages.*restore.files.read_stack"):
             door(str(stack))
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from restore.cli import app
+try:
+    app(["run", sys.argv[1], "-o", sys.argv[2], "-m", "none"])
+except SystemExit as end:
+    assert end.code == 0
+print("peak", re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to measure memory")
+def test_memory_does_not_grow_with_the_number_of_pages(tmp_path: Path) -> None:
+    page, found = np.random.default_rng(0).integers(0, 65535, (600, 600)).astype(np.uint16), []
+    for count in (3, 90):
+        path = tmp_path / f"{count}.tif"
+        with tifffile.TiffWriter(path) as file:
+            for _ in range(count):
+                file.write(page, photometric="minisblack", contiguous=False)
+        words = [sys.executable, "-c", PEAK, path, tmp_path / "out"]
+        said = subprocess.run(words, check=True, timeout=120, capture_output=True, text=True).stdout
+        found.append(int(said.split()[-1]) * 1024)
+        assert len(files.read_stack(tmp_path / "out" / path.name)) == count
+    assert found[1] - found[0] < 87 * page.size * 4 / 4  # the pages as floats would take four times that
+
+
+def test_a_page_that_fails_late_leaves_nothing_behind(tmp_path: Path) -> None:
+    body = pages((0.1,) * 3)
+    tifffile.imwrite(tmp_path / "a.tif", body.astype(np.float32) / 65535, photometric="minisblack")
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        at = file.pages[2].dataoffsets[0]
+    with (tmp_path / "a.tif").open("r+b") as file:
+        file.seek(at)
+        file.write(np.float32(np.nan).tobytes())
+    (outcome,) = job(tmp_path / "a.tif", tmp_path / "out").outcomes
+    assert outcome.status.value == "failed"
+    assert "page 3 of 3: " in outcome.error
+    assert "NaN" in outcome.error
+    assert [path.name for path in (tmp_path / "out").iterdir() if "restore-" not in path.name] == []
+
+
+def test_a_stack_that_changes_meanwhile_is_refused(stack: Path, tmp_path: Path) -> None:
+    def change(event: Moved | Outcome) -> None:
+        if isinstance(event, Moved) and event.share == 0.5:
+            with stack.open("ab") as file:
+                file.write(b"more")
+
+    (outcome,) = job(stack, tmp_path / "out", on_event=change).outcomes
+    assert "changed while it was read" in outcome.error
+    assert not list((tmp_path / "out").glob("stack*"))
+
+
+@pytest.mark.parametrize(("limit", "is_big"), [(25_000, True), (60_000, False)])
+def test_that_a_stack_needs_64_bits_is_known_before_its_pages_are(stack, tmp_path, monkeypatch, limit, is_big) -> None:
+    monkeypatch.setattr("restore.files.tiff_writer._CLASSIC_LIMIT", limit)  # 4 pages of 10,240 bytes
+    assert job(stack, tmp_path / "out").exit_code == 0
+    with tifffile.TiffFile(tmp_path / "out/stack.tif") as file:
+        assert file.is_bigtiff is is_big
+        assert len(file.pages) == 4
