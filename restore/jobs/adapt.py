@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -19,12 +20,13 @@ from restore.arrays import from_array
 from restore.errors import ArrayError, RecipeError, UnsupportedError, nearest
 from restore.files import Limits
 from restore.files.atomic import check_target, replacing
+from restore.files.stack import Stack
 from restore.jobs.fitting import Fit, Moment, Objective
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.objectives.family import POWERS, Family
 from restore.objectives.identify import identify, refine, sample
 from restore.objectives.removal import Removal, for_channels, networks, origin
-from restore.picture import Image
+from restore.picture import Image, Picture
 
 Source = Path | str | Image | NDArray[Any]
 
@@ -83,8 +85,8 @@ def adapt(
     Parameters
     ----------
     pictures
-        Files (every page of a TIFF), ``Image`` records or arrays of one number of channels; one is enough. Values may
-        be in any unit.
+        Files (all pages of a TIFF; of one beyond ``limits``, pages spread over it), ``Image`` records or arrays of one
+        number of channels; one is enough. Values may be in any unit.
     out
         The ``.safetensors`` file to write.
     minutes, steps
@@ -100,7 +102,7 @@ def adapt(
     overwrite
         Whether ``out`` may replace a file; never one of ``pictures``, nor ``start``.
     limits
-        How large a file may be, all its pages together.
+        How large a picture may be.
     on_moment
         Called whenever the held-out parts were looked at; the first call is before the first step.
     cancelled
@@ -127,8 +129,8 @@ def adapt(
     check_target(
         path, [Path(given) for given in (*pictures, start) if isinstance(given, Path | str)], overwrite=overwrite
     )
-    noisy = _planes(pictures, limits)
     notes: list[str] = []
+    noisy = _planes(pictures, limits, notes)
     ends = [origin(p) for p in noisy] if kind in ("auto", "gaussian") else []
     black = min((low for low, high in ends if (low, high) != (0.0, 1.0)), default=0.0)
     if black:  # as the method will see them
@@ -164,14 +166,14 @@ def adapt(
     return Adapted(path, law.name, level, before, after, helped, tuple(curve), tuple(notes))
 
 
-def _planes(pictures: Sequence[Source], limits: Limits) -> list[Tensor]:
+def _planes(pictures: Sequence[Source], limits: Limits, notes: list[str]) -> list[Tensor]:
     """Read what was given as float32 ``(C, H, W)``."""
     images: list[Image] = []
     for source in pictures:
         if isinstance(source, np.ndarray):
             images.append(from_array(source))
         else:
-            for page in [source] if isinstance(source, Image) else files.read_stack(source, limits=limits):
+            for page in [source] if isinstance(source, Image) else _pages(Path(source), limits, notes):
                 if not isinstance(page, Image):
                     raise UnsupportedError(Path(str(source)), "is a raw file; develop it first (restore run -m none)")
                 images.append(page)
@@ -187,6 +189,17 @@ def _planes(pictures: Sequence[Source], limits: Limits) -> list[Tensor]:
             f"pictures must be finite, with sides of {Fit.patch} pixels and more; the shortest has {small}"
         )
     return planes
+
+
+def _pages(path: Path, limits: Limits, notes: list[str]) -> Sequence[Picture]:
+    """Return the pages of a file; of a stack that is larger than a picture may be, as many as fit, spread over it."""
+    pages = files.read_stack(path, limits=limits)
+    together = sum(math.prod(size) for size in pages.sizes) if isinstance(pages, Stack) else 0
+    if together <= limits.max_pixels:
+        return pages
+    count = len(pages) * limits.max_pixels // together
+    notes.append(f"{path.name} is large: {count} of its {len(pages)} pages were learnt from")
+    return [pages[int(number)] for number in np.linspace(0, len(pages) - 1, count).round()]
 
 
 def _near_white(noisy: list[Tensor]) -> float:

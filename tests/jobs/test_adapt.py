@@ -13,7 +13,8 @@ import restore
 from restore import weights
 from restore.cli import app
 from restore.errors import ArrayError, ReadError, RecipeError, WeightsError, WriteError
-from restore.jobs.adapt import _near_white, _parted, adapt
+from restore.files import Limits
+from restore.jobs.adapt import _near_white, _pages, _parted, adapt
 from restore.jobs.fitting import Fit, Moment
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.objectives.family import Family
@@ -143,6 +144,16 @@ def test_the_command_reads_stacks(start: str, tmp_path: Path) -> None:
     assert said.exit_code == 0, said.output
     assert "gaussian noise" in said.output
     assert out.exists()
+
+
+def test_of_a_stack_beyond_the_limit_pages_pages_over_it_are_learnt_from(tmp_path: Path) -> None:
+    stack = np.arange(10, dtype=np.float32)[:, None, None] * np.ones((1, 20, 30), np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack")
+    notes: list[str] = []
+    few = _pages(tmp_path / "a.tif", Limits(max_pixels=3 * 600), notes)
+    assert [float(page.pixels.mean()) for page in few] == [0, 4, 9]
+    assert notes == ["a.tif is large: 3 of its 10 pages were learnt from"]
+    assert len(_pages(tmp_path / "a.tif", Limits(), notes)) == 10
 
 
 def test_what_is_there_is_kept_unless_asked_and_the_start_always(start: str, tmp_path: Path) -> None:
