@@ -2,10 +2,10 @@
 
 A network of a ninth of the shipped one's work a pixel learns from free photos with each recipe, always for the same
 number of steps, with the L1 of the paper and one recogniser a seed; what is counted is the gain over the input on the
-frozen validation set (Kodak, centre crops of 256 pixels), mean over seven tasks; the shipped weights, larger and of hours,
-stand beside it. "Features given" are those of the shipped weights' encoder, as the paper's are DINOv2's: what it cost to
-learn them is not counted. AdaSAM: masked error where the mask network hides pixels against random places. Deletion: the
-first 30 % of layers by MAC may not learn, against 30 % drawn at random. Goes on where it was stopped.
+frozen validation set (Kodak, centre crops of 256 pixels), mean over seven tasks; the shipped weights, larger and of
+hours, stand beside it. "Features given" are those of the shipped weights' encoder, as the paper's are DINOv2's: what it
+cost to learn them is not counted. AdaSAM: masked error where the mask network hides pixels against random places.
+Deletion: the first 30 % of layers by MAC may not learn, against 30 % drawn at random. Goes on where it was stopped.
 """
 
 from __future__ import annotations

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
-from restore.errors import UnsupportedError, WriteError
+from restore.errors import ReadError, UnsupportedError, WriteError
 from restore.files import read, read_stack, write
 
 RNG = np.random.default_rng(0)
@@ -78,12 +79,37 @@ def test_a_thumbnail_that_comes_first_is_not_the_picture(tmp_path: Path) -> None
     assert [image.size for image in read_stack(tmp_path / "a.tif")] == [page.shape]
 
 
-@pytest.mark.parametrize("options", [{"imagej": True}, {"photometric": "minisblack"}])
-def test_pages_that_the_file_does_not_list_are_not_lost_in_silence(tmp_path: Path, options: dict) -> None:
+@pytest.mark.parametrize("options", [{"imagej": True}, {"photometric": "minisblack", "rowsperstrip": 7}])
+def test_pages_that_the_file_does_not_list_are_read_too(tmp_path: Path, options: dict) -> None:
     tifffile.imwrite(tmp_path / "a.tif", GREY16[0, 0], truncate=True, **options)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert len(file.pages) == 1
+    found = read_stack(tmp_path / "a.tif")
+    np.testing.assert_array_equal([np.rint(page.pixels[..., 0] * 65535) for page in found], GREY16[0, 0])
+    with pytest.raises(UnsupportedError, match=f"stack of {len(found)} pages"):
+        read(tmp_path / "a.tif")
+    (tmp_path / "b.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:-1000])
+    with pytest.raises(ReadError, match="its 4 pages do not fit in"):
+        read_stack(tmp_path / "b.tif")
+
+
+def test_pages_that_are_not_listed_and_cannot_be_found_are_not_lost_in_silence(tmp_path: Path) -> None:
+    """MetaMorph's tags: four planes, of which the first is listed."""
+    planes = [(33628, 4, 4, (0,) * 4, True), (33629, 4, 24, (1,) * 24, True)]
+    tifffile.imwrite(tmp_path / "a.stk", GREY16[0, 0, 0], photometric="minisblack", metadata=None, extratags=planes)
+    body = (tmp_path / "a.stk").read_bytes()
+    body = body.replace(struct.pack("<HHI", 33629, 4, 24), struct.pack("<HHI", 33629, 5, 4))  # longer than it says
+    (tmp_path / "a.stk").write_bytes(body + GREY16[0, 0, 1:].tobytes())
     for door in (read, read_stack):
         with pytest.raises(UnsupportedError, match="lists its first page only"):
-            door(tmp_path / "a.tif")
+            door(tmp_path / "a.stk")
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
+def test_one_page_of_a_stack_is_one_picture_whatever_it_says_of_the_others(tmp_path: Path, options: dict) -> None:
+    said = {"description": "ImageJ=1.54f\nimages=4\nslices=4\n", "metadata": None, "photometric": "minisblack"}
+    tifffile.imwrite(tmp_path / "a.tif", GREY16[0, 0, 0], **said, **options)
+    np.testing.assert_array_equal(np.rint(read(tmp_path / "a.tif").pixels[..., 0] * 65535), GREY16[0, 0, 0])
 
 
 def test_a_page_that_cannot_be_read_is_named(tmp_path: Path) -> None:
