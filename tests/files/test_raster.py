@@ -24,7 +24,7 @@ from PIL import ImageOps
 
 from restore.colour import srgb_to_linear
 from restore.errors import ResultError, WriteError
-from restore.files import ifd, kind, read, suffix, write
+from restore.files import ifd, kind, not_kept, read, suffix, write
 from restore.files.metadata import meta_from
 from restore.picture import Image, Meta, RawImage
 
@@ -282,6 +282,8 @@ def test_avif_with_ten_bits_keeps_them(tmp_path):
     image = read(tmp_path / "a.avif")
     assert image.meta.bits == 10
     np.testing.assert_allclose(image.pixels * 1023, samples, atol=3)
+    assert not_kept(tmp_path / "b.avif", image) == ("10 bits a value: AVIF is written with 8",)
+    assert not_kept(tmp_path / "b.png", image) == ()
 
 
 @pytest.mark.parametrize(
