@@ -129,13 +129,16 @@ def test_shape_of_tiles() -> None:
     assert (height + 200) * (width + 200) <= 5_000_000 + 200 * 8000
 
 
-@pytest.mark.parametrize(("has_instructions", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_instructions_decide_the_arithmetic(monkeypatch, has_instructions: bool, expected: torch.dtype) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_instructions)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        expected = torch.float32
-    assert runtime.fastest_dtype.__wrapped__("cpu") is expected
+@pytest.mark.parametrize(
+    ("has_avx512", "has_amx", "maker", "is_quick"),
+    [(True, False, "AMD", True), (True, False, "", False), (True, True, "", True), (False, False, "AMD", False)],
+)
+def test_the_kind_of_processor_decides_the_arithmetic(monkeypatch, has_avx512, has_amx, maker, is_quick) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    monkeypatch.setattr(runtime, "_maker", lambda: maker)
+    is_half = is_quick and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    assert runtime.fastest_dtype.__wrapped__("cpu") is (torch.bfloat16 if is_half else torch.float32)
     assert runtime.fastest_dtype.__wrapped__("mps") is torch.float32
 
 
