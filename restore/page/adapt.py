@@ -14,7 +14,7 @@ import pandas as pd  # type: ignore[import-untyped]  # what Gradio plots from
 
 from restore import pipeline
 from restore.errors import RestoreError
-from restore.files import Limits, read
+from restore.files import Limits, read_stack
 from restore.jobs import adapt as job
 from restore.jobs.fitting import Moment
 from restore.page import controls, shown, words
@@ -63,8 +63,8 @@ class Adapt:
                     yield str(model), _verdict(heard), _table(curve), self._pair(run.folder, paths[0], model)
 
     def _pair(self, folder: Path, source: Path, model: Path) -> tuple[str, str]:
-        """Restore the first picture with the model, and draw both as PNG."""
-        picture = read(source, limits=self.limits)
+        """Restore the first picture, or the first page of a stack, with the model, and draw both as PNG."""
+        picture = read_stack(source, limits=self.limits)[0]
         recipe = Recipe(steps=(Step(method=job.METHOD, weights=str(model)),))
         result = pipeline.run(picture, recipe, self.runtime).picture
         drawn = []

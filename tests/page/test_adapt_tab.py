@@ -32,11 +32,15 @@ def test_a_model_and_a_curve_come_out(client: Client, pictures: dict[str, Path],
     assert "photo.jpg" in done
 
 
-def test_the_limit_holds_for_all_pages_together(client: Client, tmp_path: Path) -> None:
+def test_of_a_stack_beyond_the_limit_some_pages_are_learnt_from_and_the_first_is_shown(
+    client: Client, tmp_path: Path
+) -> None:
     page = np.random.default_rng(0).integers(0, 256, (1000, 1000), np.uint8)
     tifffile.imwrite(tmp_path / "stack.tif", np.stack([page] * 3), photometric="minisblack")
-    with pytest.raises(AppError, match=r"stack\.tif.*the limit is 2\.5"):
-        client.predict(pictures=[handle_file(str(tmp_path / "stack.tif"))], minutes=0.2, api_name="/adapt")
+    given = [handle_file(str(tmp_path / "stack.tif"))]
+    _, says, _, pair = client.predict(pictures=given, minutes=0.2, api_name="/adapt")
+    assert "stack.tif is large: 2 of its 3 pages were learnt from" in says
+    assert all(Path(path).exists() for path in pair)
 
 
 def test_refusals_are_readable(client: Client, pictures: dict[str, Path]) -> None:
