@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import ResultError
+from restore.ferry import carried
 from restore.memory import free_memory, pages_kept
 
 OnTile = Callable[[int, int], None]
@@ -152,7 +154,7 @@ def apply(
         ``op`` needs the whole.
     device
         Where tiles are computed. Picture and result lie there too, one way over and one way back, where they take but
-        an eighth of the free memory; else each tile goes over by itself.
+        an eighth of the free memory; else tiles go over while others are computed.
 
     Returns
     -------
@@ -173,13 +175,10 @@ def apply(
     out = torch.zeros_like(planes) if is_blended else torch.empty_like(planes)
     fade_rows, fade_columns = (_fades([w[axis] for w in windows], home) if is_blended else {} for axis in (0, 1))
     with pages_kept():
-        for done, (rows, columns) in enumerate(windows, 1):
-            source = cut(planes, rows, columns).to(device)
-            with torch.inference_mode():
-                result = op.run(source)
-            if result.shape != source.shape:
-                raise ResultError(f"a tile of shape {tuple(source.shape)} came back as {tuple(result.shape)}")
-            result = result.to(home, torch.float32)
+        sources = (cut(planes, rows, columns) for rows, columns in windows)
+        run = partial(_checked, op)
+        results = map(run, sources) if home == device else carried(run, sources, torch.device(device))
+        for done, ((rows, columns), result) in enumerate(zip(windows, results, strict=True), 1):
             if is_blended:
                 _fade_in(out, result * (fade_rows[rows][:, None] * fade_columns[columns]), rows, columns)
             else:
@@ -189,6 +188,21 @@ def apply(
             if on_tile is not None:
                 on_tile(done, len(windows))
     return out.cpu()
+
+
+def _checked(op: TileOp, source: Tensor) -> Tensor:
+    """Return what an operation makes of a tile, in float32.
+
+    Raises
+    ------
+    ResultError
+        It has another shape.
+    """
+    with torch.inference_mode():
+        result = op.run(source)
+    if result.shape != source.shape:
+        raise ResultError(f"a tile of shape {tuple(source.shape)} came back as {tuple(result.shape)}")
+    return result.float()
 
 
 def _fade_in(out: Tensor, faded: Tensor, rows: Span, columns: Span) -> None:

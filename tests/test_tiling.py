@@ -1,5 +1,7 @@
 """Tiles: the plan covers everything once, EXACT equals whole, BLEND shows no seam."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from restore import tiling
 from restore.errors import ResultError
+from restore.ferry import carried
 from restore.tiling import Seams, TileOp, apply, spans
 
 
@@ -96,7 +100,9 @@ def test_blend_leaves_no_step() -> None:
 
 
 @pytest.mark.parametrize("seams", [Seams.EXACT, Seams.BLEND])
-def test_on_a_device_the_picture_lies_there(seams: Seams) -> None:
+@pytest.mark.parametrize("free", [10**9, 0], ids=["the picture lies there", "tiles come and go"])
+def test_a_device_gives_the_same(seams: Seams, free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiling, "free_memory", lambda _: free)
     seen: list[Tensor] = []
 
     def run(tile: Tensor) -> Tensor:
@@ -111,6 +117,36 @@ def test_on_a_device_the_picture_lies_there(seams: Seams) -> None:
     assert torch.equal(here, there)
     assert there.device == torch.device("cpu")
     assert all(torch.equal(a, b) for a, b in zip(seen[:count], seen[count:], strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
+def test_tiles_that_come_and_go_are_those_computed_on_the_gpu() -> None:
+    device = torch.device("cuda")
+    weight = torch.randn(64, 3, 9, 9, device=device)
+    tiles = [torch.randn(3, 700, 600 + 10 * i) for i in range(12)]
+
+    def run(tile: Tensor) -> Tensor:
+        return F.conv2d(tile[None], weight, padding=4).mean(1).expand(3, -1, -1) + tile
+
+    expected = [run(tile.to(device)).cpu() for tile in tiles]
+    got = [tile.clone() for tile in carried(run, iter(tiles), device)]
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(got, expected, strict=True))
+
+
+def test_tiles_are_asked_for_while_others_are_computed() -> None:
+    seen = []
+
+    def tiles() -> Iterator[Tensor]:
+        for i in range(4):
+            seen.append(f"asked {i}")
+            yield torch.full((1, 2, 2), float(i))
+
+    got = []
+    for tile in carried(lambda t: t + 1, tiles(), torch.device("cpu")):
+        got.append(float(tile[0, 0, 0]))
+        seen.append(f"got {int(got[-1]) - 1}")
+    assert got == [1, 2, 3, 4]
+    assert seen == ["asked 0", "asked 1", "got 0", "asked 2", "got 1", "asked 3", "got 2", "got 3"]
 
 
 def test_whole_ignores_the_tile() -> None:
