@@ -41,6 +41,25 @@ LARGEST_TILE = 8_500_000
 
 
 @dataclass(frozen=True, eq=False)
+class Finish:
+    """A second, cheap pass over what came out, which sees the picture beside it; always EXACT.
+
+    It has a halo of its own: within `TileOp.run` that would be added to the network's, and computed by it.
+
+    Parameters
+    ----------
+    run
+        Maps what went in and what came out, float32 ``(C, h, w)`` each, to the same shape.
+    halo, multiple
+        As those of `TileOp`.
+    """
+
+    run: Callable[[Tensor, Tensor], Tensor]
+    halo: int = 0
+    multiple: int = 1
+
+
+@dataclass(frozen=True, eq=False)
 class TileOp:
     """A pure, size-keeping function of a tile, and what a caller must know to cut tiles for it.
 
@@ -60,6 +79,8 @@ class TileOp:
         Working memory of ``run`` for each pixel of the tile, for planning.
     most
         Pixels of an automatic tile at the most, halos counted.
+    finish
+        What is done to the result once all of it is there.
     deviation
         Like ``run``, but gives the standard error of each value, where the method knows it.
     is_int8
@@ -73,6 +94,7 @@ class TileOp:
     tile: int | None = None
     bytes_per_pixel: int = 64
     most: int = LARGEST_TILE
+    finish: Finish | None = None
     deviation: Callable[[Tensor], Tensor] | None = None
     is_int8: bool = False
 
@@ -182,12 +204,28 @@ def apply(
             if is_blended:
                 _fade_in(out, result * (fade_rows[rows][:, None] * fade_columns[columns]), rows, columns)
             else:
-                inner = result[:, rows.first - rows.start : rows.last - rows.start]
-                inner = inner[:, :, columns.first - columns.start : columns.last - columns.start]
-                out[:, rows.first : rows.last, columns.first : columns.last] = inner
+                _put(out, result, rows, columns)
             if on_tile is not None:
                 on_tile(done, len(windows))
+        if op.finish is not None:
+            out = _finished(op.finish, planes, out, size)
     return out.cpu()
+
+
+def _finished(finish: Finish, planes: Tensor, out: Tensor, size: Size) -> Tensor:
+    """Run the second pass, where picture and result lie."""
+    done = torch.empty_like(out)
+    for rows, columns in plan(planes, tile=size, halo=finish.halo, multiple=finish.multiple):
+        with torch.inference_mode():
+            _put(done, finish.run(cut(planes, rows, columns), cut(out, rows, columns)), rows, columns)
+    return done
+
+
+def _put(out: Tensor, tile: Tensor, rows: Span, columns: Span) -> None:
+    """Write what a tile answers for."""
+    inner = tile[:, rows.first - rows.start : rows.last - rows.start]
+    inner = inner[:, :, columns.first - columns.start : columns.last - columns.start]
+    out[:, rows.first : rows.last, columns.first : columns.last] = inner
 
 
 def _checked(op: TileOp, source: Tensor) -> Tensor:

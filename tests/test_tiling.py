@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from restore import tiling
 from restore.errors import ResultError
 from restore.ferry import carried
-from restore.tiling import Seams, TileOp, apply, spans
+from restore.tiling import Finish, Seams, TileOp, apply, spans
 
 
 @given(
@@ -147,6 +147,17 @@ def test_tiles_are_asked_for_while_others_are_computed() -> None:
         seen.append(f"got {int(got[-1]) - 1}")
     assert got == [1, 2, 3, 4]
     assert seen == ["asked 0", "asked 1", "got 0", "asked 2", "got 1", "asked 3", "got 2", "got 3"]
+
+
+@pytest.mark.parametrize("tile", [None, 16, 40])
+@pytest.mark.parametrize("device", ["cpu", "cpu:0"])
+def test_a_second_pass_sees_picture_and_result_of_all_tiles(tile: int | None, device: str) -> None:
+    def blurred(before: Tensor, after: Tensor) -> Tensor:
+        return F.avg_pool2d((before - after)[None], 9, 1, 4, count_include_pad=False)[0]
+
+    planes = torch.rand(2, 56, 80)
+    op = TileOp(lambda t: t * t, multiple=4, finish=Finish(blurred, halo=4, multiple=4))
+    assert torch.allclose(apply(op, planes, tile=tile, device=device), blurred(planes, planes**2), atol=1e-6)
 
 
 def test_whole_ignores_the_tile() -> None:
