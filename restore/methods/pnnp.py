@@ -107,7 +107,7 @@ class RawDenoiser:
             multiple=COARSE,
             finish=Finish(finish, _HALO, COARSE),
             bytes_per_pixel=120
-            + 170 * dtype.itemsize,  # measured: 390 in bfloat16, 790 in float32, with the heap's holes
+            + 170 * dtype.itemsize,  # measured: 390 in bfloat16, 790 in float32
             most=_MOST // dtype.itemsize,
         )
 
