@@ -17,7 +17,7 @@ from restore.camera.gain import of_known
 from restore.errors import RecipeError
 from restore.files.levels import SensorRecord
 from restore.method import Compute, Look, Method, Offer, Role, Scene, Settings, State, knob
-from restore.nets.anscombe import WINDOW, compressed, restored, stabilise
+from restore.nets.anscombe import LINEAR, WINDOW, compressed, linear_of, restored, stabilise
 from restore.nets.sid_unet import SidUNet, is_sid
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.picture import Domain, RawImage
@@ -72,6 +72,7 @@ class RawDenoiser:
     settings: PnnpSettings
     net: UnshuffleUNet | SidUNet
     compute: Compute
+    linear: float = LINEAR
 
     def prepare(self, scene: Scene, /) -> TileOp:
         """Find out how noisy the sensor was, and what its dark frames look like."""
@@ -94,7 +95,7 @@ class RawDenoiser:
 
         def run(tile: Tensor) -> Tensor:
             stable = stabilise(tile, gain, read)
-            details, beside = compressed(stable[None])
+            details, beside = compressed(stable[None], self.linear)
             noise = self.net(details.to(dtype), beside.to(dtype))[0].float()
             return restored(stable - noise, gain, read)
 
@@ -106,8 +107,7 @@ class RawDenoiser:
             halo=self.net.radius + WINDOW // 2,
             multiple=COARSE,
             finish=Finish(finish, _HALO, COARSE),
-            bytes_per_pixel=120
-            + 170 * dtype.itemsize,  # measured: 390 in bfloat16, 790 in float32
+            bytes_per_pixel=120 + 170 * dtype.itemsize,  # measured: 390 in bfloat16, 790 in float32
             most=_MOST // dtype.itemsize,
         )
 
@@ -265,7 +265,7 @@ def load(settings: PnnpSettings, state: State | None, compute: Compute) -> RawDe
     else:
         net = SidUNet.from_state(state) if is_sid(state) else UnshuffleUNet.from_state(state).checked(5, 4)
     net = net.to(compute.device, compute.dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return RawDenoiser(settings, net.requires_grad_(False), compute)
+    return RawDenoiser(settings, net.requires_grad_(False), compute, linear_of(state or {}))
 
 
 def offer(look: Look) -> Offer | None:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from restore.nets.unshuffle_unet import SEEN
+
 WINDOW = 9
 """Side of the window over which `compressed` takes the local mean; it reads half of that around a pixel."""
 
-_LINEAR = 4.0
-"""Up to this many times the noise, differences are shown to a network nearly as they are."""
+LINEAR = 32.0
+"""Up to this many times the noise, differences are shown to a network nearly as they are: at an edge that is
+compressed it hardly sees the noise any more, and leaves it."""
+
+SEEN_LINEAR = f"{SEEN}linear"
+"""Key of a state dict under which stands what `LINEAR` was when the network learnt; 4 where it does not."""
+
+_MEANS, _NOISE = 4.0, 0.25
+"""The same for local means, and how large noise is shown."""
 
 
 def stabilise(planes: Tensor, gain: Tensor, read: Tensor) -> Tensor:
@@ -49,17 +60,28 @@ def restored(values: Tensor, gain: Tensor, read: Tensor) -> Tensor:
     return values * root + 0.25 * gain * values * values.clamp_min(0)
 
 
-def compressed(values: Tensor) -> tuple[Tensor, Tensor]:
+def linear_of(state: Mapping[str, Tensor]) -> float:
+    """Return what `LINEAR` was when the network of a state dict learnt.
+
+    >>> linear_of({}), linear_of({SEEN_LINEAR: torch.tensor(32.0)})
+    (4.0, 32.0)
+    """
+    return float(state.get(SEEN_LINEAR, 4.0))
+
+
+def compressed(values: Tensor, linear: float = LINEAR) -> tuple[Tensor, Tensor]:
     """Split stabilised planes into what a network shall see: details, and planes that go beside them.
 
     A clean picture spans a thousand times its noise, and a very noisy one just one. So that one network serves
-    both, details (differences from the local mean) and local means are compressed by ``asinh(x / 4)``: noise
-    stays as it is, strong edges grow with the logarithm of their height.
+    both, details (differences from the local mean) and local means are compressed by ``asinh``: what is below
+    ``linear`` stays as it is, the strongest edges, and means, grow with the logarithm of their height.
 
     Parameters
     ----------
     values
         ``(B, C, H, W)``.
+    linear
+        In units of the noise.
 
     Returns
     -------
@@ -70,5 +92,5 @@ def compressed(values: Tensor) -> tuple[Tensor, Tensor]:
     """
     along = F.avg_pool2d(values, (1, WINDOW), 1, (0, WINDOW // 2), count_include_pad=False)  # half of a square's time
     mean = F.avg_pool2d(along, (WINDOW, 1), 1, (WINDOW // 2, 0), count_include_pad=False)
-    details, means = (torch.asinh(x / _LINEAR) for x in (values - mean, mean))
+    details, means = (_NOISE * n * torch.asinh(x / n) for x, n in ((values - mean, linear), (mean, _MEANS)))
     return details, torch.cat([means, torch.ones_like(means[:, :1])], 1)

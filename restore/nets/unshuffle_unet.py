@@ -19,6 +19,9 @@ INT8 = ".int8_"
 GREY = "grey."
 """Start of the keys of a second network in a state dict: the one for pictures of one channel."""
 
+SEEN = "seen."
+"""Start of the keys that say in which form a network sees pictures."""
+
 
 def grey_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the state dict of the network for grey pictures that lies in another; empty where there is none."""
@@ -129,14 +132,14 @@ class UnshuffleUNet(nn.Module):
     def from_state(cls, state: Mapping[str, Tensor]) -> Self:
         """Build the network whose sizes the state dict tells, and load it.
 
-        Ranges for integers, and a second network for grey pictures, are left out.
+        Ranges for integers, a second network for grey pictures, and what says how it sees them, are left out.
 
         Raises
         ------
         WeightsError
             The state dict is of another architecture.
         """
-        state = {name: value for name, value in state.items() if not name.startswith(GREY)}
+        state = {name: value for name, value in state.items() if not name.startswith((GREY, SEEN))}
         try:
             widths = tuple(state[key].shape[0] for key in ("head.weight", "down1.weight", "down2.weight"))
             channels = state["tail.weight"].shape[0] // 4

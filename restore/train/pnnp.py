@@ -22,7 +22,7 @@ from restore.camera import BACKENDS, Profile
 from restore.colour import Floats
 from restore.degrade.mosaic import add_raw_noise, draw_camera, resized, unprocess
 from restore.errors import RecipeError
-from restore.nets.anscombe import compressed, restored, stabilise
+from restore.nets.anscombe import LINEAR, SEEN_LINEAR, compressed, restored, stabilise
 from restore.nets.prune import deeper, lean, wider
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.train import options
@@ -233,6 +233,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.lean:
         rng = np.random.default_rng(8)
         learnt = leaner(learnt, batches(lambda: task.draw(rng), config.batch), args.lean)
+    learnt[SEEN_LINEAR] = torch.tensor(LINEAR)
     command = options.command("pnnp", made, args)
     options.deliver(args, learnt, progress, command=command, key=key, data=task.data)
 

@@ -15,7 +15,9 @@ from restore.files.levels import SensorRecord, scaled, sensor_values
 from restore.files.sensor import read_raw
 from restore.method import Compute, Look, Scene
 from restore.methods.pnnp import METHOD, PnnpSettings, _lost_mean, load
+from restore.nets.anscombe import SEEN_LINEAR
 from restore.nets.sid_unet import SidUNet
+from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.noise import Noise
 from restore.picture import Domain, Image, Meta, RawImage
 from restore.raw import bayer
@@ -167,6 +169,13 @@ def test_published_networks_run_on_any_size_without_a_change_of_brightness():
     assert torch.equal(tiling.apply(op, scene.planes, tile=16), torch.full((4, 25, 35), 0.25))
     bright = load(PnnpSettings(ratio=2.0), state, COMPUTE).prepare(scene)
     assert float(tiling.apply(bright, scene.planes).min()) == pytest.approx(0.125)
+
+
+def test_a_network_is_shown_edges_as_it_learnt_them():
+    """Weights that were trained on a camera before edges were shown as they are do not say how they are shown."""
+    state = UnshuffleUNet(4, 5, (8, 12, 16), (1, 1, 1, 1, 1)).state_dict()
+    assert load(PnnpSettings(), state, COMPUTE).linear == 4
+    assert load(PnnpSettings(), state | {SEEN_LINEAR: torch.tensor(32.0)}, COMPUTE).linear == 32
 
 
 def test_xtrans_and_developed_pictures_are_refused_with_what_to_do():

@@ -18,6 +18,7 @@ from restore.camera import AS_MEASURED, BACKENDS, Branch, IsoNoise, Maps, Profil
 from restore.errors import FileError, ReadError, RecipeError, WriteError
 from restore.files.dng import write_dng
 from restore.files.levels import SensorRecord, scaled
+from restore.nets.anscombe import LINEAR, linear_of
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.picture import Meta, RawImage
 from restore.raw import bayer
@@ -160,6 +161,7 @@ def test_a_training_goes_on_where_it_was_and_its_file_denoises(
     facts = weights.metadata(path)
     assert "--profile camera.noise" in facts["command"] and "Maker Model" in facts["data"]
     assert weights.notice(str(path), weights.read(str(path))) is None
+    assert linear_of(weights.read(str(path)).state) == LINEAR
     step = Step(method="pnnp", weights=str(path), settings={"profile": str(folder / "camera.noise")})
     result = pipeline.run(dark(seed=5), Recipe(steps=(step,), develop=None), Runtime("cpu"))
     assert result.reports[0].facts["noise_from"] == "the profile of Maker Model at ISO 800"
