@@ -37,10 +37,10 @@ def carried(run: Callable[[Tensor], Tensor], tiles: Iterable[Tensor], device: to
     underway = deque[tuple[Tensor, torch.cuda.Event | None]]()
     for tile in tiles:
         with _on(there):
-            over = (tile.pin_memory() if is_cuda else tile).to(device, non_blocking=is_cuda)
+            over = _locked(tile, is_cuda).copy_(tile).to(device, non_blocking=is_cuda)
         _after(over, there, device)
         result = run(over)
-        home = torch.empty(result.shape, dtype=torch.float32, pin_memory=is_cuda)
+        home = _locked(result, is_cuda)
         if back is not None:
             back.wait_stream(torch.cuda.current_stream(device))
             result.record_stream(back)
@@ -51,6 +51,11 @@ def carried(run: Callable[[Tensor], Tensor], tiles: Iterable[Tensor], device: to
             yield _arrived(*underway.popleft())
     while underway:
         yield _arrived(*underway.popleft())
+
+
+def _locked(like: Tensor, is_cuda: bool) -> Tensor:
+    """Return memory for a tensor, row after row whatever it is a view of, for CUDA page-locked."""
+    return torch.empty(like.shape, dtype=torch.float32, pin_memory=is_cuda)
 
 
 def _on(stream: torch.cuda.Stream | None) -> AbstractContextManager[object]:
