@@ -95,14 +95,15 @@ def other_camera(family: str, rng: np.random.Generator) -> RawNoise:
     return replace(noise_, tail={"gaussian": 0.1349, "heavy": -0.3, "banded": 0.0}[family])
 
 
-def cameras(shared: Path, count: int) -> None:
+def cameras(shared: Path, count: int, of: str) -> None:
     rng = np.random.default_rng(2026)
     compute = Compute(torch.device("cpu"), torch.float32)
     restorer = _restorer(compute)
     table: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    pictures = sorted((shared / "data/test/kodak").glob("*.png"))[:count]
+    pictures = sorted((shared / "data/test" / of).glob("*.*g"))[:count]
     for picture in pictures:
         photo = cv2.imread(str(picture), cv2.IMREAD_COLOR_RGB)[:512, :512].astype(np.float32) / 255
+        photo = photo[: photo.shape[0] // 16 * 16, : photo.shape[1] // 16 * 16]
         whole = unprocess(photo, rng)
         for family in ("gaussian", "heavy", "banded"):
             camera = other_camera(family, rng)
@@ -125,10 +126,15 @@ def cameras(shared: Path, count: int) -> None:
         for name, gains in rows.items():
             merged[name] += gains
             say(f"{ratio:5s} {name:30s} median {np.median(gains):+.2f} dB  worst {min(gains):+.2f}  n={len(gains)}")
-    best = np.maximum(merged["wavelet"], merged["nlm"])
+    better = np.maximum(merged["wavelet"], merged["nlm"])
     for name in ("pnnp, level told", "pnnp, level from the picture"):
-        over = np.array(merged[name]) - best
-        say(f"{name}: over the better classical, median {np.median(over):+.2f} dB, worst {over.min():+.2f}")
+        for rival, beside in (
+            ("the better classical", better),
+            ("NLM", merged["nlm"]),
+            ("wavelets", merged["wavelet"]),
+        ):
+            over = np.array(merged[name]) - beside
+            say(f"{name}: over {rival}, median {np.median(over):+.2f} dB, worst {over.min():+.2f}")
         say(f"{name}: over the input, median {np.median(merged[name]):+.2f} dB, worst {min(merged[name]):+.2f}")
 
 
@@ -252,13 +258,14 @@ def main() -> None:
     parser.add_argument("shared", type=Path)
     parser.add_argument("what", nargs="*", default=["cameras", "shading", "real", "speed"])
     parser.add_argument("--pictures", type=int, default=12)
+    parser.add_argument("--of", default="kodak", help="test set that cameras are simulated on")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--shown", type=Path, default=Path("runs/raw_shown"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     say(f"{METHOD.title}, weights {METHOD.weights}")
     actions = {
-        "cameras": lambda: cameras(args.shared, args.pictures),
+        "cameras": lambda: cameras(args.shared, args.pictures, args.of),
         "shading": lambda: shading(args.shared),
         "real": lambda: real(args.shared, args.shown),
         "speed": lambda: speed(args.shared, args.threads),
