@@ -253,6 +253,19 @@ def test_the_noise_of_a_mosaic_is_not_taken_for_its_texture() -> None:
     assert max(ratios) < 14
 
 
+@pytest.mark.parametrize("angle", [0.3, 0.5])
+def test_stripes_without_end_are_not_taken_for_noise(angle: float) -> None:
+    """A facade that fills the frame: every block is striped, and the lowest line was a hundred times too high."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:512, :512]
+    phase = (x * np.cos(angle) + y * np.sin(angle)) / 5 * (1 + 4e-4 * x)
+    light = np.where(phase % 1 < 0.45, 0.08, 0.35) + 0.05 * np.sin(y / 70)
+    mosaic = rng.poisson(light / 2e-5) * 2e-5 + 1e-4 * rng.standard_normal(light.shape)
+    steps = np.rint(mosaic * 16383).astype(np.float32) / 16383
+    found = estimate(RawImage(steps, ((0, 1), (1, 2)), ((0.0, 0.0), (0.0, 0.0)), 16383.0))
+    assert 0.5 < found.sigma / np.sqrt(2e-5 * light.mean() + 1e-8) < 2.5
+
+
 @pytest.mark.parametrize("tail", [-0.3, 0.14])
 def test_heavy_tails_of_read_noise_are_counted(tail: float) -> None:
     """Blocks without outliers are the flattest: chosen by flatness, noise of heavy tails was 30 % too low."""

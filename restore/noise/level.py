@@ -131,7 +131,11 @@ def _of_mosaic(raw: RawImage) -> Noise:
 
 
 def _with_regions(raw: RawImage, gain: float, read: float) -> tuple[float, float]:
-    """Return gain and read sigma of the lowest line, or of all regions of the mosaic as far as these are noise."""
+    """Return gain and read sigma of the lowest line, or of all regions of the mosaic as far as these are noise.
+
+    Where they are not, the lower of the two counts: stripes without end raise every block that the line follows, and
+    what is taken for noise by mistake is lost, while what is overlooked only stays.
+    """
     found = mosaic.regions(raw)
     if found is None:
         return gain, read
@@ -140,6 +144,9 @@ def _with_regions(raw: RawImage, gain: float, read: float) -> tuple[float, float
     share = float(np.average(shares, weights=1 / spread**2)) * min(1.0, len(shares) / 16)
     weight = float(np.clip((share - _NOISY[0]) / (_NOISY[1] - _NOISY[0]), 0, 1))
     other, wide = mosaic.line(found.brightness, variance, spread)
+    light = max(float(found.brightness.mean()), 0.0)
+    if other * light + wide**2 < gain * light + read**2:
+        weight = 1.0
     return (1 - weight) * gain + weight * other, ((1 - weight) * read**2 + weight * wide**2) ** 0.5
 
 
