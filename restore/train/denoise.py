@@ -33,7 +33,6 @@ class Config:
     camera_share: float = 0.4
     sigma_max: float = 55 / 255
     measured_share: float = 0.7
-    measured_error: float = 0.1
     told_low: float = 0.5
     told_high: float = 1.3
     is_grey: bool = False
@@ -42,9 +41,9 @@ class Config:
 WIDTHS = {False: (48, 96, 192), True: (32, 64, 128)}
 """Of the networks for colour and for grey."""
 
-GREY_ERROR = 0.4
-"""How far the measured level of a grey camera picture is from what the network should be told: it cannot see that in
-other channels, and where it believed the level, phones' noise, which is measured right, was smoothed too much."""
+ERROR = {False: 0.1, True: 0.4}
+"""How far the level that is measured of camera noise is off, in its logarithm, for colour and for grey: no other channel
+tells there, and a network that believed the level smoothed phones' noise, which is measured right, too much."""
 
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -64,7 +63,7 @@ def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[F
     top, left = (int(rng.integers(n - config.patch + 1)) for n in clean.shape[:2])
     window = np.s_[top : top + config.patch, left : left + config.patch]
     if rng.random() < config.measured_share:  # as inference finds it: it runs low, blocks do not show coarse noise
-        told = max(noise.estimate(Image(noisy)).sigma * np.exp(rng.normal(0, config.measured_error)), 0.5 / 255)
+        told = max(noise.estimate(Image(noisy)).sigma * np.exp(rng.normal(0, ERROR[config.is_grey])), 0.5 / 255)
     else:
         told = sigma * np.exp(rng.uniform(np.log(config.told_low), np.log(config.told_high)))
     return noisy[window], clean[window], np.array([0, told], np.float32)
@@ -167,9 +166,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = made.parse_args(argv)
     options.prepare(args)
-    config = Config(patch=args.patch, is_grey=args.grey)
-    config = replace(config, measured_error=GREY_ERROR) if args.grey else config
-    checkpoint = args.run / "checkpoint.pt"
+    config, checkpoint = Config(patch=args.patch, is_grey=args.grey), args.run / "checkpoint.pt"
     state = options.part_of(args, GREY if args.grey else "", 1 if args.grey else 3)
     channels = 1 if args.grey else 3
     net = UnshuffleUNet.from_state(told(state)) if state else UnshuffleUNet(channels, 2, WIDTHS[args.grey])
