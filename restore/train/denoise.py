@@ -42,8 +42,8 @@ WIDTHS = {False: (48, 96, 192), True: (32, 64, 128)}
 """Of the networks for colour and for grey."""
 
 ERROR = {False: 0.1, True: 0.4}
-"""How far the level that is measured of camera noise is off, in its logarithm, for colour and for grey: no other channel
-tells there, and a network that believed the level smoothed phones' noise, which is measured right, too much."""
+"""How far the measured level of camera noise is off, in its logarithm, for colour and for grey: no other channel tells
+there, and a network that believed the level smoothed phones' noise, which is measured right, too much."""
 
 
 Batch = tuple[Tensor, Tensor, Tensor]
