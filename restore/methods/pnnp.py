@@ -20,22 +20,21 @@ from restore.method import Compute, Look, Method, Offer, Role, Scene, Settings, 
 from restore.nets.anscombe import LINEAR, WINDOW, compressed, linear_of, restored, stabilise
 from restore.nets.sid_unet import SidUNet, is_sid
 from restore.nets.unshuffle_unet import UnshuffleUNet
+from restore.objectives import sure
 from restore.picture import Domain, RawImage
 from restore.raw import bayer
+from restore.raw.mean import COARSE, HALO, lost_mean
 from restore.tiling import Finish, Seams, TileOp
 
-COARSE = 8
-"""What is kept of the mean of each plane is measured in cells of this many packed pixels."""
-
-_REACH = 8
-"""Cells read around a cell, three standard deviations of the weights."""
-
-_HALO = COARSE * (_REACH + 2)
 _TILE = 1024
 _MOST = 4_600_000
 """Bytes of one plane of an automatic tile, so that a raw of 24 megapixels takes less than 2 GB."""
 _QUIET = 1e-5
 """Noise below this fraction of white is below one step of any sensor."""
+
+_SAMPLE, _PARTS, _ENOUGH = 96, 16, 0.5
+"""Side in packed pixels, and number, of the parts of a picture on which the network is doubted; and which share of the
+noise's power it must take not to be."""
 
 
 class PnnpSettings(Settings):
@@ -84,29 +83,46 @@ class RawDenoiser:
         scene.report.update({"noise_from": level.source, "shot_gain": gain, "read_sigma": read})
         scene.report.update({} if profile is None else {"profile_sha256": profile.sha256})
         scene.note(f"noise level from {level.source}")
-        op = self._sid(scene) if isinstance(self.net, SidUNet) else self._generic(level)
+        op = self._sid(scene) if isinstance(self.net, SidUNet) else self._generic(level, scene)
         return op if profile is None or profile.maps is None else _corrected(op, profile, self.settings, scene)
 
-    def _generic(self, level: Level) -> TileOp:
+    def _generic(self, level: Level, scene: Scene) -> TileOp:
         if float(level.gain.max() + level.read.max()) < _QUIET:
             return TileOp(_same)
         device, dtype = self.compute.device, self.compute.dtype
         gain, read = level.gain.to(device), level.read.clamp_min(_QUIET / 10).to(device)
 
+        def noise(stable: Tensor) -> Tensor:
+            details, beside = compressed(stable[None], self.linear)
+            found: Tensor = self.net(details.to(dtype), beside.to(dtype))[0].float()
+            return found
+
+        def weigh(stable: Tensor) -> Tensor:
+            """Variance of the noise, which is the slope of `restored` squared; of saturated pixels nothing is taken."""
+            values = restored(stable, gain, read)
+            return _local_mean(gain * values.clamp_min(0) + read * read) * (values < 0.9999)
+
+        with torch.inference_mode():
+            parts = [stabilise(part.to(device), gain, read) for part in _parts(scene.planes)]
+            trust = round(sure.trust(noise, parts, weigh, step=0.1, enough=_ENOUGH), 3)
+        if trust < 0.95:
+            scene.report["trust"] = trust
+            scene.note(
+                f"little noise beside much detail: {trust:.0%} of the change is kept, where least error is expected"
+            )
+
         def run(tile: Tensor) -> Tensor:
             stable = stabilise(tile, gain, read)
-            details, beside = compressed(stable[None], self.linear)
-            noise = self.net(details.to(dtype), beside.to(dtype))[0].float()
-            return restored(stable - noise, gain, read)
+            return restored(stable - trust * noise(stable), gain, read)
 
         def finish(tile: Tensor, clean: Tensor) -> Tensor:
-            return _clipped_kept(tile, clean + _lost_mean(tile, clean, *(x.to(tile.device) for x in (gain, read))))
+            return _clipped_kept(tile, clean + lost_mean(tile, clean, *(x.to(tile.device) for x in (gain, read))))
 
         return TileOp(
             run,
             halo=self.net.radius + WINDOW // 2,
             multiple=COARSE,
-            finish=Finish(finish, _HALO, COARSE),
+            finish=Finish(finish, HALO, COARSE),
             bytes_per_pixel=120 + 170 * dtype.itemsize,  # measured: 390 in bfloat16, 790 in float32
             most=_MOST // dtype.itemsize,
         )
@@ -130,30 +146,20 @@ def _same(tile: Tensor) -> Tensor:
     return tile.clone()
 
 
+def _parts(planes: Tensor) -> list[Tensor]:
+    """Cut up to `_PARTS` parts of `_SAMPLE` packed pixels from anywhere in a picture."""
+    windows = tiling.plan(planes, tile=_SAMPLE, halo=0, multiple=COARSE)
+    drawn = np.random.default_rng(0).permutation(len(windows))[:_PARTS]
+    return [tiling.cut(planes, *windows[i]) for i in drawn]
+
+
+def _local_mean(values: Tensor) -> Tensor:
+    return F.avg_pool2d(values, WINDOW, 1, WINDOW // 2, count_include_pad=False)
+
+
 def _clipped_kept(tile: Tensor, clean: Tensor) -> Tensor:
     """Leave what the sensor saturated as it is: nothing is known of the light there."""
     return torch.where(tile >= 1, tile, clean)
-
-
-def _lost_mean(tile: Tensor, clean: Tensor, gain: Tensor, read: Tensor) -> Tensor:
-    """Return what the network took from the coarse local mean of each plane, so that no colour cast comes of it.
-
-    A mean over some thousand pixels holds next to no noise, but any bias of the network. Differences beyond four
-    times the noise (hot pixels) do not count.
-    """
-    sigma = (gain * clean.clamp_min(0) + read * read).sqrt()
-    taken = torch.maximum(torch.minimum(tile - clean, 4 * sigma), -4 * sigma)
-    taken = torch.where(tile >= 1, 0, taken)
-    cells = F.avg_pool2d(taken[None], COARSE)
-    places = torch.arange(-_REACH, _REACH + 1, device=tile.device, dtype=tile.dtype)
-    weights = torch.exp(-0.5 * (places / (_REACH / 3)) ** 2)
-    down = (weights / weights.sum()).reshape(1, 1, -1, 1).repeat(4, 1, 1, 1)
-    rows, columns = (  # mirrored at the edge itself, so that smoothing keeps the sum
-        torch.from_numpy(np.pad(np.arange(n), _REACH, mode="symmetric")).to(tile.device) for n in cells.shape[2:]
-    )
-    smooth = F.conv2d(cells[:, :, rows], down, groups=4)
-    smooth = F.conv2d(smooth[..., columns], down.transpose(2, 3), groups=4)
-    return F.interpolate(smooth, scale_factor=COARSE, mode="bilinear", align_corners=False)[0]
 
 
 def _spans(record: SensorRecord) -> Tensor:

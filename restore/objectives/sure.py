@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -59,6 +59,35 @@ def gain(removed: Tensor, variance: Tensor | float, slope: Tensor) -> float:
     """Return the factor on ``removed`` that makes :func:`risk` least; one for a true score."""
     power = float((removed**2).mean())
     return float((variance * slope).mean()) / power if power > 0 else 1.0
+
+
+def trust(change: Change, parts: Sequence[Tensor], weigh: Change, *, step: float, enough: float) -> float:
+    """Return which share, 0...1, of what a denoiser of noise of unit variance takes brings the weighted risk down most.
+
+    Parameters
+    ----------
+    change
+        Maps noisy values to what is taken from them.
+    parts
+        Of a noisy picture.
+    weigh
+        Maps a part to weights of its squared errors.
+    step
+        As in :func:`divergence`.
+    enough
+        Where at least this share of the noise's power is taken, a denoiser is not doubted, and not asked twice.
+    """
+    taken = [change(part) for part in parts]
+    weights = [weigh(part) for part in parts]
+    power = sum(float((w * x**2).sum()) for w, x in zip(weights, taken, strict=True))
+    total = sum(float(w.sum()) for w in weights)
+    if power >= enough * total or power == 0:
+        return 1.0
+    generator, slope = torch.Generator().manual_seed(0), 0.0
+    for part, x, w in zip(parts, taken, weights, strict=True):
+        signs = probe(part, generator)
+        slope += float((w * divergence(change, part, signs, step=step, at=x)).sum())
+    return min(max(slope / power, 0.0), 1.0)
 
 
 def loss(change: Change, noisy: Tensor, variance: Tensor | float, generator: torch.Generator, step: float) -> Tensor:

@@ -14,13 +14,14 @@ from restore.files.dng import write_dng
 from restore.files.levels import SensorRecord, scaled, sensor_values
 from restore.files.sensor import read_raw
 from restore.method import Compute, Look, Scene
-from restore.methods.pnnp import METHOD, PnnpSettings, _lost_mean, load
+from restore.methods.pnnp import METHOD, PnnpSettings, load
 from restore.nets.anscombe import SEEN_LINEAR
 from restore.nets.sid_unet import SidUNet
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.noise import Noise
 from restore.picture import Domain, Image, Meta, RawImage
 from restore.raw import bayer
+from restore.raw.mean import lost_mean
 from restore.recipe import Recipe, Step
 from restore.runtime import Runtime
 
@@ -86,10 +87,23 @@ def test_a_bias_of_the_network_is_given_back_and_a_hot_pixel_leaves_no_halo():
     sigma = torch.full((4, 1, 1), 0.01)
     flat = torch.full((4, 128, 128), 0.2)
     biased = flat - torch.tensor([0.001, 0.002, -0.001, 0.003])[:, None, None]
-    assert (biased + _lost_mean(flat, biased, 0 * sigma, sigma) - flat).abs().max() < 1e-6
+    assert (biased + lost_mean(flat, biased, 0 * sigma, sigma) - flat).abs().max() < 1e-6
     spotted = flat.clone()
     spotted[:, 64, 64] = 0.95
-    assert _lost_mean(spotted, flat, 0 * sigma, sigma).max() < 0.005 * 0.01
+    assert lost_mean(spotted, flat, 0 * sigma, sigma).max() < 0.005 * 0.01
+
+
+@pytest.mark.parametrize("contrast", [0.05, 0.1])
+@pytest.mark.parametrize("sigma", [0.002, 0.005])
+def test_next_to_no_noise_beside_much_detail_makes_no_picture_worse(contrast, sigma):
+    rng = np.random.default_rng(3)
+    clean = (0.4 + contrast * rng.standard_normal((4, 96, 160))).clip(0.01, 0.95).astype(np.float32)
+    noisy = clean + np.float32(sigma) * rng.standard_normal(clean.shape, np.float32)
+    scene = Scene(torch.from_numpy(noisy), Domain.MOSAIC, Meta(), noise.given(sigma, 4), COMPUTE, rng)
+    op = Runtime("cpu").load(Step(method="pnnp"), COMPUTE).restorer.prepare(scene)
+    out = tiling.apply(op, scene.planes).numpy()
+    assert 0 < scene.report["trust"] < 0.9
+    assert ((out - clean) ** 2).mean() < ((noisy - clean) ** 2).mean()
 
 
 def test_who_says_how_noisy_it_is():

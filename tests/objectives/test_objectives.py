@@ -79,6 +79,15 @@ def test_the_gain_of_a_scaled_score_is_the_inverse(factor: float) -> None:
     assert sure.gain(removed(noisy), variance, slope) == pytest.approx(1 / factor, rel=0.01)
 
 
+@pytest.mark.parametrize(("taken", "expected"), [(0.05, 1.0), (0.1, 1.0), (0.2, 0.5), (0.6, 1.0)])
+def test_a_denoiser_that_takes_little_is_trusted_as_far_as_it_is_right(taken: float, expected: float) -> None:
+    """Of a signal of variance 9 under noise of variance 1 a tenth is noise; who takes 0.6 is not asked."""
+    generator = torch.Generator().manual_seed(0)
+    parts = [10**0.5 * torch.randn(1, 300, 300, generator=generator) for _ in range(4)]
+    found = sure.trust(lambda y: taken * y, parts, torch.ones_like, step=0.1, enough=0.5)
+    assert found == pytest.approx(expected, abs=0.02)
+
+
 def test_the_risk_is_the_error() -> None:
     variance = 0.09
     generator = torch.Generator().manual_seed(0)
