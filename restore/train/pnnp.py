@@ -22,7 +22,7 @@ from restore.camera import BACKENDS, Profile
 from restore.colour import Floats
 from restore.degrade.mosaic import add_raw_noise, draw_camera, resized, unprocess
 from restore.errors import RecipeError
-from restore.nets.anscombe import LINEAR, SEEN_LINEAR, compressed, restored, stabilise
+from restore.nets.anscombe import LINEAR, SEEN_LINEAR, compressed, linear_of, restored, stabilise
 from restore.nets.prune import deeper, lean, wider
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.train import options
@@ -95,10 +95,12 @@ def loss(net: nn.Module, batch: Batch) -> Tensor:
     return ((clear - clean).square().mean((1, 2, 3)) + Config.floor).log().mean()
 
 
-def leaner(state: Mapping[str, Tensor], source: Iterator[Batch], tolerance: float) -> dict[str, Tensor]:
+def leaner(
+    state: Mapping[str, Tensor], source: Iterator[Batch], tolerance: float, linear: float = LINEAR
+) -> dict[str, Tensor]:
     """Return the state dict of a trained network without the channels that do not matter."""
     net = UnshuffleUNet.from_state({name: value.cpu() for name, value in state.items()})
-    seen = [(*compressed(noisy), noisy - clean) for noisy, clean in islice(source, 12)]
+    seen = [(*compressed(noisy, linear), noisy - clean) for noisy, clean in islice(source, 12)]
     return dict(
         lean(net, [(details, beside, details - noise) for details, beside, noise in seen], tolerance).state_dict()
     )
@@ -222,7 +224,8 @@ def main(argv: list[str] | None = None) -> None:
     options.prepare(args)
     config, checkpoint = Config(widths=tuple(args.widths)), args.run / "checkpoint.pt"
     task = _for_camera(args, config) if args.profile else _generic(args.photos, config)
-    net = UnshuffleUNet.from_state(options.part_of(args, "", 4) or UnshuffleUNet(4, 5, config.widths).state_dict())
+    began = options.part_of(args, "", 4)
+    net = UnshuffleUNet.from_state(began or UnshuffleUNet(4, 5, config.widths).state_dict())
     if args.wider:
         net = wider(net, max(args.wider, net.head.out_channels))
     if args.deeper:
@@ -230,10 +233,11 @@ def main(argv: list[str] | None = None) -> None:
     examples = options.examples(args, checkpoint, lambda rng, size: batches(lambda: task.draw(rng), size), config.batch)
     score = validation(task.kept, args.device)
     learnt, progress = fit(net, examples, loss, options.budget(args), checkpoint, score)
+    linear = LINEAR if progress.steps or not began else linear_of(began)
     if args.lean:
         rng = np.random.default_rng(8)
-        learnt = leaner(learnt, batches(lambda: task.draw(rng), config.batch), args.lean)
-    learnt[SEEN_LINEAR] = torch.tensor(LINEAR)
+        learnt = leaner(learnt, batches(lambda: task.draw(rng), config.batch), args.lean, linear)
+    learnt[SEEN_LINEAR] = torch.tensor(linear)
     command = options.command("pnnp", made, args)
     options.deliver(args, learnt, progress, command=command, key=key, data=task.data)
 

@@ -149,6 +149,11 @@ def trained(folder: Path, minutes: float, options: Sequence[str] = ()) -> int:
     return int(weights.metadata(path)["steps"]) if path.exists() else 0
 
 
+def test_old_weights_that_learn_nothing_see_edges_as_they_did(folder: Path) -> None:
+    assert trained(folder, 0, ["--lean", "0.001"]) == 0
+    assert linear_of(weights.read(str(folder / "run" / "pnnp-maker-model.safetensors")).state) == 4.0
+
+
 def test_a_training_goes_on_where_it_was_and_its_file_denoises(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
