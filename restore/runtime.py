@@ -6,7 +6,7 @@ import os
 import platform
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -77,6 +77,7 @@ class Runtime:
     told: Callable[[str], None] = lambda _: None
     _loaded: dict[str, Loaded] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def compute(self, precision: str) -> Compute:
         """Return the device and the arithmetic for a recipe's precision.
@@ -140,6 +141,8 @@ class Runtime:
     ) -> tuple[Tensor, tuple[int, int] | None]:
         """Run a step's operation in tiles, and return their size too; again with smaller ones if memory runs out.
 
+        A GPU is given to one picture at a time, so that its memory is; others are read, measured and written meanwhile.
+
         Raises
         ------
         MemoryLimitError
@@ -147,6 +150,12 @@ class Runtime:
         Cancelled
             Somebody set ``cancelled``.
         """
+        with nullcontext() if compute.device.type == "cpu" else self._turn:
+            return self._applied(op, planes, wanted, compute, name)
+
+    def _applied(
+        self, op: TileOp, planes: Tensor, wanted: int | str, compute: Compute, name: str
+    ) -> tuple[Tensor, tuple[int, int] | None]:
         size = (planes.shape[1], planes.shape[2])
         tile, device = tile_size(op, wanted, size, compute.device), str(compute.device)
         while True:

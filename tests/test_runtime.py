@@ -5,7 +5,11 @@ import platform
 import resource
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +18,10 @@ import torch
 from safetensors.torch import save_file
 
 import restore
-from restore import methods, pipeline, runtime, weights
+from restore import methods, pipeline, runtime, tiling, weights
 from restore.errors import Cancelled, RecipeError
 from restore.memory import pages_kept
+from restore.method import Compute
 from restore.nets import int8
 from restore.picture import Image
 from restore.recipe import Recipe, Step
@@ -45,6 +50,28 @@ def test_restorers_are_loaded_once() -> None:
     other = machine.load(Step(method="wavelet", settings={"shifts": 2}), compute)
     assert one is again
     assert other is not one
+
+
+@pytest.mark.parametrize(("device", "most"), [("meta", 1), ("cpu", 2)])
+def test_a_gpu_is_given_to_one_picture_at_a_time(device: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, seen, both = 0, 0, threading.Barrier(2)
+
+    def apply(op: TileOp, planes: torch.Tensor, **_: object) -> torch.Tensor:
+        nonlocal inside, seen
+        inside += 1
+        seen = max(seen, inside)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.3)
+        inside -= 1
+        return planes
+
+    monkeypatch.setattr(tiling, "apply", apply)
+    machine, compute = Runtime(device="cpu"), Compute(torch.device(device), torch.float32)
+    work = partial(machine.apply, TileOp(torch.clone), torch.zeros(1, 64, 64), 32, compute, "none")
+    with ThreadPoolExecutor(2) as pool:
+        made = [job.result() for job in [pool.submit(work) for _ in range(2)]]
+    assert seen == most
+    assert [tile for _, tile in made] == [(32, 32)] * 2
 
 
 def test_the_restorers_used_last_stay() -> None:

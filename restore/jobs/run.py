@@ -82,7 +82,7 @@ def _hands(
     if options.engine != LOCAL or options.address is not None:
         raise RecipeError(f"--engine is {LOCAL} or {RAY}, not {options.engine!r}; --address goes with --engine {RAY}")
     cores = torch.get_num_threads()
-    is_one = _is_heavy(recipe, options) or runtime.compute("fp32").device.type != "cpu"
+    is_one = _is_heavy(recipe, options) or runtime.compute("fp32").device.type == "mps"
     jobs = options.jobs or (1 if is_one else automatic(len(works), cores))
     stack.callback(torch.set_num_threads, cores)
     worker = Worker(recipe, runtime, options, on_event, max(1, cores // jobs))
