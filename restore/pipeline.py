@@ -26,7 +26,7 @@ from restore.picture import Domain, Image, Picture, RawImage
 from restore.planes import is_finite, planes_of, with_planes
 from restore.raw.develop import develop
 from restore.recipe import AUTO, Recipe, Step
-from restore.result import Result, StepReport
+from restore.result import Result, StepReport, fractions_of
 from restore.runtime import Loaded, Runtime, precision_of
 from restore.tiling import Seams, TileOp
 
@@ -56,8 +56,12 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
     if isinstance(picture, Image) and (thin := picture.thin()) is not picture:
         return run(thin, recipe, runtime, with_uncertainty=with_uncertainty).widened(picture.pixels.shape[2])
     if isinstance(picture, Image) and (unit := _foreign_unit(picture, recipe)):
-        found = run(picture.between(*unit), recipe, runtime, with_uncertainty=with_uncertainty).unscaled(*unit)
-        return replace(found, picture=replace(found.picture, meta=picture.meta))
+        scaled = picture.between(*unit)
+        found = run(scaled, recipe, runtime, with_uncertainty=with_uncertainty)
+        made = found.picture
+        is_same = isinstance(made, Image) and np.array_equal(made.pixels, scaled.pixels)  # there and back would round
+        found = found.unscaled(*unit)
+        return replace(found, picture=picture if is_same else replace(found.picture, meta=picture.meta))
     start = time.perf_counter()
     _check_order(picture, recipe)
     work = _Run(picture, recipe, runtime, runtime.compute(recipe.precision), with_uncertainty)
@@ -119,6 +123,8 @@ class _Run:
         self.reports = list[StepReport]()
         self.uncertainty: Image | None = None
         self._level: tuple[Picture, Noise] | None = None
+        self._is_changed = False
+        self._unit = picture.unit() if isinstance(picture, Image) else None
 
     def develop(self) -> None:
         """Develop what is still a mosaic."""
@@ -172,16 +178,17 @@ class _Run:
             self.develop()
 
     def noise(self) -> Noise:
-        """Return what is known of the noise now."""
-        if self.recipe.noise is None:
+        """Return what is known of the noise now: what was stated holds until a step changes the picture."""
+        if self.recipe.noise is None or self._is_changed:
             return self._measured()
         channels = 4 if isinstance(self.picture, RawImage) else self.picture.pixels.shape[2]
         return noise.given(self.recipe.noise, channels)
 
     def _measured(self) -> Noise:
-        """Return the noise of the picture as it stands, measured once."""
+        """Return the noise of the picture as it stands, measured once, in fractions of what is white in it."""
         if self._level is None or self._level[0] is not self.picture:
-            self._level = self.picture, noise.estimate(self.picture)
+            seen = self.picture.between(*self._unit) if self._unit and isinstance(self.picture, Image) else self.picture
+            self._level = self.picture, noise.estimate(seen)
         return self._level[1]
 
     def do(self, step: Step) -> None:
@@ -197,9 +204,12 @@ class _Run:
         if self.with_uncertainty:
             self._deviate(method, step, planes, made)
         self.picture = with_planes(self.picture, out)
+        self._is_changed |= self.recipe.noise is not None and not torch.equal(planes, out)
         self._is_int8 |= made.op.is_int8
         found = self._evidence(method, step, planes, out, made.scene.noise)
         seconds, scene = time.perf_counter() - start, made.scene
+        if self._unit and method.domain is not None:
+            scene.note(fractions_of(*self._unit))
         facts = (made.op.seams, made.tile, made.loaded.sha256, seconds, scene.report, found)
         self.reports.append(StepReport(step, scene.noise, *facts))
 
@@ -218,7 +228,7 @@ class _Run:
             return
         spread, _ = self.runtime.apply(again, planes, self.recipe.tile, made.scene.compute, step.method)
         spread = spread.mul_(step.strength)
-        if op.deviation is None and step.strength < 1:
+        if step.strength < 1:
             spread = spread.hypot(torch.tensor((1 - step.strength) * noise.sigma))
         self.uncertainty = replace(self.picture, pixels=spread.numpy().transpose(1, 2, 0), alpha=None)
 
@@ -265,6 +275,9 @@ class _Run:
         if method.domain is None:
             return ()
         promise = Promise(method.keeps_level, method.keeps_edges, step.strength)
+        if self._unit:
+            black, white = self._unit
+            before, after = ((planes - black) / (white - black) for planes in (before, after))
         return evidence.findings(before.numpy(), after.numpy(), level, self._measured, promise, self.picture.domain)
 
     def _fold_tile(self) -> int | None:

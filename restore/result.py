@@ -68,7 +68,7 @@ class Result:
         picture, deviation = self.picture, self.uncertainty
         picture = replace(picture, pixels=picture.pixels * (white - black) + black)
         deviation = deviation and replace(deviation, pixels=deviation.pixels * (white - black))
-        said = f"values from {black:.6g} to {white:.6g} were taken for 0 to 1, which all levels are fractions of"
+        said = fractions_of(black, white)
         reports = tuple(
             replace(report, facts={**report.facts, "notes": [said, *report.facts.get("notes", [])]})
             for report in self.reports
@@ -85,3 +85,12 @@ class Result:
     def alarms(self) -> tuple[str, ...]:
         """What to look at before trusting the result, in sentences."""
         return tuple(found.says for report in self.reports for found in report.evidence if found.is_alarm)
+
+
+def fractions_of(black: float, white: float) -> str:
+    """Say what was taken for black and for white.
+
+    >>> fractions_of(0.0, 4000.0)
+    'values from 0 to 4000 were taken for 0 to 1, which all levels are fractions of'
+    """
+    return f"values from {black:.6g} to {white:.6g} were taken for 0 to 1, which all levels are fractions of"

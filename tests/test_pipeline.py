@@ -204,18 +204,41 @@ def test_black_and_white_stored_as_colour_is_one_channel(planted) -> None:
 
 
 @pytest.mark.parametrize(("scale", "offset"), [(1454.0, 0.0), (1e-4, 0.0), (1.0, -1.0), (1.0, 100.0), (1000.0, 300.0)])
-@pytest.mark.parametrize("method", ["denoise", "wavelet"])
-def test_floats_of_any_unit(method: str, scale: float, offset: float) -> None:
+@pytest.mark.parametrize("method", ["denoise", "wavelet", "noise2score"])
+@pytest.mark.parametrize("is_told", [False, True])
+def test_floats_of_any_unit(method: str, scale: float, offset: float, is_told: bool) -> None:
+    """Whatever the unit, levels are fractions of what was taken for white."""
     y, x = np.mgrid[:128, :128] / 128
     truth = (0.2 + 0.6 * x * (y > 0.4)).astype(np.float32)[..., None].repeat(3, 2) * scale + offset
     noisy = truth + np.random.default_rng(0).normal(0, 0.08 * scale, truth.shape).astype(np.float32)
     given = Image(noisy, meta=Meta(is_float=True, bits=32))
-    result = run(given, recipe(Step(method=method)), Runtime(device="cpu"))
+    black, white = given.unit()
+    level = 0.08 * scale / (white - black)
+    result = run(given, recipe(Step(method=method), noise=level if is_told else None), Runtime(device="cpu"))
     assert np.mean((result.picture.pixels - truth) ** 2) < 0.1 * np.mean((noisy - truth) ** 2)
-    assert "were taken for 0 to 1" in result.reports[0].facts["notes"][0]
+    assert any("were taken for 0 to 1" in note for note in result.reports[0].facts["notes"])
+    assert result.reports[0].noise.sigma == pytest.approx(level, rel=0.1)
+    assert not result.alarms
     assert result.picture.meta == given.meta
     again = run(given, result.recipe, Runtime(device="cpu"))
     assert np.array_equal(again.picture.pixels, result.picture.pixels)
+
+
+def test_what_is_left_alone_comes_back_as_it_was() -> None:
+    counts = np.rint(4758 * photo(0.0).pixels)
+    given = Image(counts, meta=Meta(is_float=True, bits=32))
+    for method in ("auto", "denoise"):
+        done = run(given, recipe(Step(method=method), noise=0.0), Runtime(device="cpu"))
+        assert np.array_equal(done.picture.pixels, counts)
+
+
+def test_a_stated_level_holds_until_a_step_changes_the_picture(planted) -> None:
+    planted(lambda tile: 2 * tile)
+    image = Image(0.25 * photo(0.04).pixels)
+    steps = Step(method="planted", strength=0.0), Step(method="planted"), Step(method="planted")
+    told = [report.noise.sigma for report in run(image, recipe(*steps, noise=0.01), Runtime()).reports]
+    assert told[:2] == [0.01, 0.01]
+    assert told[2] == pytest.approx(0.02, rel=0.1)
 
 
 def test_usual_values_stay_as_they_are() -> None:
@@ -241,9 +264,12 @@ def test_progress_and_cancel() -> None:
 
 def test_uncertainty_where_a_method_knows_it(planted) -> None:
     planted(lambda t: t, deviation=lambda t: t * 0 + 0.25)
-    result = run(photo(), recipe(Step(method="planted", strength=0.5)), Runtime(), with_uncertainty=True)
-    assert result.uncertainty is not None
-    assert np.all(result.uncertainty.pixels == 0.125)
+    for strength in (1.0, 0.5, 0.0):  # what is kept of the noise counts too
+        step = Step(method="planted", strength=strength)
+        result = run(photo(), recipe(step, noise=0.1), Runtime(), with_uncertainty=True)
+        assert result.uncertainty is not None
+        expected = np.hypot(0.25 * strength, 0.1 * (1 - strength))
+        np.testing.assert_allclose(result.uncertainty.pixels, expected, rtol=1e-5)
 
 
 def test_no_uncertainty_where_no_method_knows_it() -> None:

@@ -179,6 +179,8 @@ def _planes(pictures: Sequence[Source], limits: Limits, notes: list[str]) -> lis
                 images.append(page)
     if not images:
         raise RecipeError("no pictures were given; give one or more noisy pictures of one kind")
+    thin = [image.thin() for image in images]
+    images = thin if all(image.pixels.shape[2] == 1 for image in thin) else images
     kinds = sorted({image.pixels.shape[2] for image in images})
     if len(kinds) > 1:
         raise ArrayError(f"the pictures have {kinds[0]} and {kinds[1]} channels; give pictures of one kind")

@@ -79,7 +79,7 @@ class Noise2Score:
         if noise.sigma == 0 and self.settings.level == 0:
             scene.note("no noise found: left unchanged")
             return TileOp(_same)
-        stride = self.settings.stride or (1 if is_told else _stride(scene.planes, noise))
+        stride = self.settings.stride or (1 if is_told else _stride(scene.planes / _white(scene.planes), noise))
         if stride == 0:
             scene.note("the noise is correlated over more than four pixels, which this method cannot remove: unchanged")
             return TileOp(_same)
@@ -110,12 +110,8 @@ class Noise2Score:
         """Bring values far from 0...1 there and back; their noise is taken for even."""
         span = white - black
         planes = (scene.planes - black) / span
-        pixels = planes.numpy().transpose(1, 2, 0)
-        there = measure.estimate(Image(pixels if pixels.shape[2] in (1, 3) else pixels[..., :1]))
-        if _is_given(scene.noise):
-            there = replace(scene.noise, sigma=scene.noise.sigma / span, read=scene.noise.read / span)
         even = self.settings.model_copy(update={"kind": "gaussian", "level": self.settings.level / span})
-        inner = replace(self, settings=even).prepare(replace(scene, planes=planes, noise=there))
+        inner = replace(self, settings=even).prepare(replace(scene, planes=planes, noise=_in_span(scene, planes, span)))
         if inner.run is _same:
             return inner
         scene.report["level"] *= span
@@ -186,20 +182,45 @@ def _is_given(noise: Noise) -> bool:
 
 
 def _noise(scene: Scene) -> Noise:
-    """Return the noise; none where it cannot be seen.
+    """Return the noise in the picture's unit; none where it cannot be seen.
 
     It is measured anew where the picture's white is far from one (counts, temperatures, HDR).
     """
-    white = float(scene.planes.abs().flatten()[:: max(1, scene.planes.numel() // 100_000)].quantile(0.99))
-    if _is_given(scene.noise):
-        return scene.noise
-    if 0.1 <= white <= 4 or white == 0:
-        white, found = 1.0, scene.noise
-    else:
-        pixels = (scene.planes / white).numpy().transpose(1, 2, 0)
-        found = measure.estimate(Image(pixels if pixels.shape[2] in (1, 3) else pixels[..., :1]))
-    sigma = found.sigma * white if found.is_visible else 0.0
+    planes, white, found = scene.planes, _white(scene.planes), scene.noise
+    if _is_given(found):
+        white = _span(scene)
+    elif white != 1:
+        found = _measured(planes / white)
+    sigma = found.sigma * white if found.is_visible or _is_given(found) else 0.0
     return replace(found, sigma=sigma, gain=found.gain * white, read=found.read * white)
+
+
+def _in_span(scene: Scene, planes: Tensor, span: float) -> Noise:
+    """Return the noise in fractions of ``span``; ``planes`` are the scene's, brought there."""
+    factor = _span(scene) / span
+    if factor == 1:
+        return scene.noise
+    found = scene.noise
+    return (
+        replace(found, sigma=found.sigma * factor, read=found.read * factor) if _is_given(found) else _measured(planes)
+    )
+
+
+def _measured(planes: Tensor) -> Noise:
+    pixels = planes.numpy().transpose(1, 2, 0)
+    return measure.estimate(Image(pixels if pixels.shape[2] in (1, 3) else pixels[..., :1]))
+
+
+def _span(scene: Scene) -> float:
+    """Return what the noise of a scene is told in fractions of."""
+    black, white = Image(scene.planes.numpy().transpose(1, 2, 0), meta=scene.meta).unit() or (0.0, 1.0)
+    return white - black
+
+
+def _white(planes: Tensor) -> float:
+    """Return what nearly all values lie below in magnitude, where that is far from one; else one."""
+    white = float(planes.abs().flatten()[:: max(1, planes.numel() // 100_000)].quantile(0.99))
+    return 1.0 if 0.1 <= white <= 4 or white == 0 else white
 
 
 def _stride(planes: Tensor, noise: Noise) -> int:

@@ -1,4 +1,4 @@
-"""Train ``blind``: a denoiser that is told nothing, for white Gaussian noise of every level up to white itself."""
+"""Train ``blind``: a denoiser that is told nothing, for white noise of every level up to white itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Config:
 
     ``sigmas`` are ranges of noise with their shares: mostly what photos have, a tail up to 255/255 for methods that
     ask the network at any level. ``aliased_share`` of the crops have every second pixel left out, as correlated noise
-    is shown to the network. ``camera_share`` of the crops have the noise of cameras.
+    is shown to the network. ``camera_share`` of the crops have the noise of cameras; ``photon_share`` of the others
+    that of counted photons, as many where the picture is white as ``peaks`` says.
     """
 
     batch: int = 8
@@ -34,6 +35,8 @@ class Config:
     sigmas: tuple[tuple[float, float, float], ...] = ((5, 55, 0.74), (0, 100, 0.2), (100, 255, 0.06))
     aliased_share: float = 0.3
     camera_share: float = 0.3
+    photon_share: float = 0.25
+    peaks: tuple[float, float] = (3, 1000)
     is_grey: bool = False
 
 
@@ -57,6 +60,8 @@ def example(photos: Photos, config: Config, rng: np.random.Generator) -> tuple[F
         return tint(noisy[window]), tint(clean[window])
     clean = photos.crop(stride * config.patch, rng, of=config.candidates)[::stride, ::stride]
     clean = grey(clean) if config.is_grey else clean
+    if rng.random() < config.photon_share:
+        return degrade.poisson(clean, rng, peak=float(np.exp(rng.uniform(*np.log(config.peaks))))), clean
     return degrade.gaussian(clean, rng, sigma=level(config, rng)), clean
 
 
@@ -78,19 +83,20 @@ def loss(net: nn.Module, batch: Batch) -> Tensor:
 
 
 def validation(photos: Photos, device: str, *, is_grey: bool = False) -> Callable[[nn.Module], str]:
-    """Return a function that scores a network on held-out photos: PSNR at some levels of white noise."""
+    """Return a function that scores a network on held-out photos: PSNR at some levels."""
     rng = np.random.default_rng(1)
     clean = photos.parts(256)
     clean = [grey(picture) for picture in clean] if is_grey else clean
-    cases = [(s, degrade.gaussian(c, rng, sigma=s / 255), c) for s in (5, 15, 25, 50, 100, 200) for c in clean]
+    cases = [(f"{s}", degrade.gaussian(c, rng, sigma=s / 255), c) for s in (5, 15, 25, 50, 100, 200) for c in clean]
+    cases += [(f"{n} photons", degrade.poisson(c, rng, peak=n), c) for n in (5, 100) for c in clean]
 
     def score(net: nn.Module) -> str:
-        found: dict[int, list[float]] = {}
-        for sigma, noisy, truth in cases:
+        found: dict[str, list[float]] = {}
+        for name, noisy, truth in cases:
             x = torch.from_numpy(noisy).permute(2, 0, 1)[None].to(device)
             y = (x - net(x))[0].permute(1, 2, 0).cpu().numpy()
-            found.setdefault(sigma, []).append(-10 * np.log10(np.mean((np.clip(y, 0, 1) - truth) ** 2)))
-        return "  ".join(f"{sigma} {np.mean(values):.2f} dB" for sigma, values in found.items())
+            found.setdefault(name, []).append(-10 * np.log10(np.mean((np.clip(y, 0, 1) - truth) ** 2)))
+        return "  ".join(f"{name} {np.mean(values):.2f} dB" for name, values in found.items())
 
     return score
 

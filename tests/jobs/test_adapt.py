@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import restore
@@ -168,6 +168,17 @@ def test_what_is_there_is_kept_unless_asked_and_the_start_always(start: str, tmp
     assert Path(start).read_bytes() == before
 
 
+def test_grey_stored_as_colour_is_learnt_from_as_grey(start: str, tmp_path: Path) -> None:
+    pictures = [noisy(seed) for seed in range(3)]
+    made = [
+        adapt(given, tmp_path / f"{name}.safetensors", steps=2, start=start)
+        for name, given in (("grey", pictures), ("colour", [picture[..., None].repeat(3, 2) for picture in pictures]))
+    ]
+    assert made[0].level == made[1].level
+    one, other = (load_file(model.out) for model in made)
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_what_cannot_be_used_is_said(start: str, tmp_path: Path) -> None:
     out = tmp_path / "m.safetensors"
     with pytest.raises(RecipeError, match="safetensors"):
@@ -182,7 +193,7 @@ def test_what_cannot_be_used_is_said(start: str, tmp_path: Path) -> None:
     with pytest.raises(ArrayError, match="sides of 64"):
         adapt([noisy(0)[:40]], out, start=start)
     with pytest.raises(ArrayError, match="1 and 3 channels"):
-        adapt([noisy(0), np.stack([noisy(0)] * 3, -1)], out, start=start)
+        adapt([noisy(0), np.stack([noisy(0), noisy(1), noisy(2)], -1)], out, start=start)
     with pytest.raises(ArrayError, match="96 pixels long.*one has 80"):
         adapt([noisy(0)[:80, :80]], out, level=0.1, start=start)
     for none in ({"steps": 0}, {"minutes": 0}):
