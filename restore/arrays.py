@@ -93,8 +93,19 @@ def run(
     return pipeline.run(_read(picture), recipe, runtime).picture
 
 
-def run_with_uncertainty(picture: Array | Picture | Path | str, recipe: Recipe, device: Device = "auto") -> Result:
+def run_with_uncertainty(
+    picture: Array | Picture | Path | str,
+    recipe: Recipe,
+    device: Device = "auto",
+    *,
+    channel_axis: int | None = -1,
+) -> Result:
     """Run a recipe and also work out the standard error of each value of the last step.
+
+    Parameters
+    ----------
+    channel_axis
+        Where an array's channels lie; None: it has none. In the result they are last.
 
     Returns
     -------
@@ -108,7 +119,7 @@ def run_with_uncertainty(picture: Array | Picture | Path | str, recipe: Recipe, 
         As :func:`run`.
     """
     _check_kinds(AUTO, recipe)
-    given = from_array(picture) if isinstance(picture, np.ndarray) else _read(picture)
+    given = from_array(picture, channel_axis) if isinstance(picture, np.ndarray) else _read(picture)
     return pipeline.run(given, recipe, _runtime(device), with_uncertainty=True)
 
 
@@ -207,5 +218,19 @@ def estimate_noise(picture: Array | Picture | Path | str, *, channel_axis: int |
     """Return the :class:`restore.Noise` of an array, a picture or a picture file.
 
     It is in fractions of white; of floats far from 0...1, of what `run` takes for white.
+
+    Parameters
+    ----------
+    picture
+        An array ``(H, W)`` or ``(H, W, C)``, C = 1...4, of the types that `run` takes; a picture, or the path of one.
+    channel_axis
+        Where an array's channels lie; None: it has none.
+
+    Raises
+    ------
+    ArrayError
+        The array is of another shape or type.
+    ReadError
+        The file cannot be read.
     """
     return relative(from_array(picture, channel_axis) if isinstance(picture, np.ndarray) else _read(picture))

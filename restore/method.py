@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from restore.noise import Noise
 from restore.picture import Domain, Meta
@@ -30,6 +30,14 @@ class Settings(BaseModel):
     """Knobs of a method. Each is a field made by :func:`knob`; flags, page controls and checks come from it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any, info: ValidationInfo) -> Any:
+        """Take a number for text where text is wanted: nobody quotes the 2 of ``blind.stride=2``."""
+        wanted = cls.model_fields[info.field_name or ""].annotation
+        is_text = wanted is str or all(isinstance(choice, str) for choice in get_args(wanted) or (0,))
+        return str(value) if is_text and type(value) in (int, float) else value
 
 
 def knob(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:  # noqa: A002

@@ -152,6 +152,18 @@ def test_noise_that_stays_is_told(kept: float, strength: float, is_alarm: bool) 
     assert ("still there" in told.says) is is_alarm
 
 
+def test_noise_that_stays_where_it_is_bright_is_told() -> None:
+    """Photon noise, of which the dark half was cleaned, where an estimate of what is left looks."""
+    rng = np.random.default_rng(0)
+    clean = np.tile(np.linspace(0.05, 0.9, 256, dtype=np.float32), (1, 192, 1))
+    before = (rng.poisson(30 * clean) / 30).astype(np.float32)
+    known = noise.estimate(Image(before.transpose(1, 2, 0)))
+    for is_cleaned, is_alarm in ((clean < 1, False), (clean < 0.4, True)):
+        after = np.where(is_cleaned, clean, before)
+        found = {f.name: f for f in findings(before, after, known, None, Promise(0.002, 1.0))}
+        assert found["removed"].is_alarm == is_alarm, found["removed"].says
+
+
 def test_camera_noise_is_weak_evidence_of_levels() -> None:
     before = np.full((3, 100, 100), 0.5, np.float32)
     camera = Noise(0.05, (0.05,) * 3, correlation=0.6)

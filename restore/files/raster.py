@@ -139,7 +139,7 @@ def _read_page(path: Path, limits: Limits, places: Sequence[Place], number: int)
 
 
 def write_stack(path: Path | str, pages: Iterable[Image], pixels: int, *, bits: int | None = None) -> Path:
-    """Write the pages of a TIFF as they come, so that they need not be in memory together; see `write`.
+    """Write the pages of a TIFF as they come, so that they need not be in memory together; return the path, as `write`.
 
     Parameters
     ----------
@@ -148,19 +148,30 @@ def write_stack(path: Path | str, pages: Iterable[Image], pixels: int, *, bits: 
 
     Raises
     ------
-    WriteError, ResultError
-        As `write`.
+    WriteError, ResultError, ArrayError
+        As `write`; there is no page, or ``path`` names another format.
     """
     path = Path(path)
-    ready = (page(path, "tiff", image, bits) for image in pages)
+    path = path if path.suffix else path.with_name(path.name + suffix("tiff"))
+    if (container := target_format(path, None, "tiff")) != "tiff":
+        raise WriteError(path, f"{container} holds one picture; choose a name that ends in .tif for a stack")
+    ready = (page(path, "tiff", _image(image), bits) for image in pages)
     with replacing(path) as part, part.open("wb") as file:
-        first = next(ready)
+        first = next(ready, None)
+        if first is None:
+            raise WriteError(path, "there is no page to write; give one or more pictures")
         room = size_of(first) * pixels // math.prod(first[0].size)
         try:
             write_tiff(file, itertools.chain([first], ready), room)
         except WriteError as error:  # the writer knows only the temporary file
             raise WriteError(path, error.problem) from error.__cause__
     return path
+
+
+def _image(picture: Image) -> Image:
+    if not isinstance(picture, Image):
+        raise ArrayError(f"a page to write is an Image (as restore.Image(array)), got {type(picture).__name__}")
+    return picture
 
 
 def _read(path: Path, limits: Limits, *, is_stack: bool) -> Any:

@@ -30,7 +30,7 @@ _TILE = 1024
 _MOST = 4_600_000
 """Bytes of one plane of an automatic tile, so that a raw of 24 megapixels takes less than 2 GB."""
 _QUIET = 1e-5
-"""Noise below this fraction of white is below one step of any sensor."""
+"""Noise, at white, below this fraction of it is below one step of any sensor."""
 
 _SAMPLE, _PARTS, _ENOUGH = 96, 16, 0.5
 """Side in packed pixels, and number, of the parts of a picture on which the network is doubted; and which share of the
@@ -87,7 +87,8 @@ class RawDenoiser:
         return op if profile is None or profile.maps is None else _corrected(op, profile, self.settings, scene)
 
     def _generic(self, level: Level, scene: Scene) -> TileOp:
-        if float(level.gain.max() + level.read.max()) < _QUIET:
+        if float((level.gain + level.read**2).max()) < _QUIET**2:
+            scene.note("no noise found: left unchanged")
             return TileOp(_same)
         device, dtype = self.compute.device, self.compute.dtype
         gain, read = level.gain.to(device), level.read.clamp_min(_QUIET / 10).to(device)
@@ -149,8 +150,7 @@ def _same(tile: Tensor) -> Tensor:
 def _parts(planes: Tensor) -> list[Tensor]:
     """Cut up to `_PARTS` parts of `_SAMPLE` packed pixels from anywhere in a picture."""
     windows = tiling.plan(planes, tile=_SAMPLE, halo=0, multiple=COARSE)
-    drawn = np.random.default_rng(0).permutation(len(windows))[:_PARTS]
-    return [tiling.cut(planes, *windows[i]) for i in drawn]
+    return [tiling.cut(planes, *windows[i]) for i in np.random.default_rng(0).permutation(len(windows))[:_PARTS]]
 
 
 def _local_mean(values: Tensor) -> Tensor:

@@ -226,7 +226,7 @@ class PosteriorNet(nn.Module):
             self.share = PlainNet(3 * k) if k > 1 else None
             self.concentration = PlainNet(3 * k) if k > 1 else None
         self.components = k
-        self.to_empty(device=rng.device)
+        self.float().to_empty(device=rng.device)  # whatever type the caller has made the default
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

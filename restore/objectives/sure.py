@@ -9,6 +9,9 @@ from torch import Tensor
 
 Change = Callable[[Tensor], Tensor]
 
+OUTLIER = 8.0
+"""What is taken beyond so many times the noise (hot pixels) says nothing about the rest."""
+
 
 def probe(like: Tensor, generator: torch.Generator) -> Tensor:
     """Return random signs of the shape of a picture, for :func:`divergence`."""
@@ -78,7 +81,7 @@ def trust(change: Change, parts: Sequence[Tensor], weigh: Change, *, step: float
         Where at least this share of the noise's power is taken, a denoiser is not doubted, and not asked twice.
     """
     taken = [change(part) for part in parts]
-    weights = [weigh(part) for part in parts]
+    weights = [weigh(part) * (x.abs() < OUTLIER) for part, x in zip(parts, taken, strict=True)]
     power = sum(float((w * x**2).sum()) for w, x in zip(weights, taken, strict=True))
     total = sum(float(w.sum()) for w in weights)
     if power >= enough * total or power == 0:

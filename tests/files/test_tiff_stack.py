@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from restore.errors import ReadError, UnsupportedError, WriteError
-from restore.files import read, read_stack, write
+from restore.errors import ArrayError, ReadError, UnsupportedError, WriteError
+from restore.files import read, read_stack, write, write_stack
+from restore.picture import Image
 
 RNG = np.random.default_rng(0)
 GREY16 = RNG.integers(0, 60000, (3, 2, 4, 21, 33)).astype(np.uint16)
@@ -137,3 +138,16 @@ def test_heic_and_jxl_of_several_pictures_say_that_one_was_taken(tmp_path: Path)
     file.save(tmp_path / "a.heic")
     assert read(tmp_path / "a.jxl").meta.extra["dropped"] == ("frames after the first",)
     assert read(tmp_path / "a.heic").meta.extra["dropped"] == ("pictures beside the main one",)
+
+
+def test_what_is_no_stack_is_not_written(tmp_path: Path) -> None:
+    image = Image(np.zeros((4, 5, 1), np.float32))
+    for name, pages, error, says in (
+        ("a.tif", [], WriteError, "no page"),
+        ("a.png", [image], WriteError, "png holds one picture"),
+        ("a.tif", [np.zeros((4, 5))], ArrayError, "is an Image"),
+    ):
+        with pytest.raises(error, match=says):
+            write_stack(tmp_path / name, pages, 40)
+    assert not list(tmp_path.iterdir())
+    assert write_stack(tmp_path / "a", [image, image], 40).name == "a.tif"

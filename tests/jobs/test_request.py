@@ -67,3 +67,11 @@ def test_text_nested_too_deeply_is_refused(tmp_path: Path) -> None:
     (tmp_path / "deep.json").write_text("[" * 200_000)
     with pytest.raises(RecipeError, match=r"deep\.json"):
         output_options(tmp_path / "deep.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("blind.stride=2", "2"), ("blind.stride=auto", "auto"), ('blind.stride="3"', "3")]
+)
+def test_a_number_is_text_where_text_is_wanted(text: str, value: str) -> None:
+    (step,) = recipe_for(Request(method="blind", settings=[text])).steps
+    assert step.checked().model_dump()["stride"] == value

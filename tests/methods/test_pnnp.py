@@ -106,6 +106,27 @@ def test_next_to_no_noise_beside_much_detail_makes_no_picture_worse(contrast, si
     assert ((out - clean) ** 2).mean() < ((noisy - clean) ** 2).mean()
 
 
+def test_hot_pixels_cost_no_trust():
+    rng = np.random.default_rng(3)
+    clean = (0.4 + 0.05 * rng.standard_normal((4, 96, 160))).clip(0.01, 0.95).astype(np.float32)
+    noisy = clean + np.float32(0.005) * rng.standard_normal(clean.shape, np.float32)
+    hot = np.where(rng.random(clean.shape) < 3e-4, np.float32(0.9), noisy)
+    restorer, trust = Runtime("cpu").load(Step(method="pnnp"), COMPUTE).restorer, []
+    for planes in (noisy, hot):
+        scene = Scene(torch.from_numpy(planes), Domain.MOSAIC, Meta(), noise.given(0.005, 4), COMPUTE, rng)
+        restorer.prepare(scene)
+        trust.append(scene.report["trust"])
+    assert trust[1] == pytest.approx(trust[0], abs=0.05)
+
+
+@pytest.mark.parametrize(("gain", "is_quiet"), [(4e-6, False), (9e-11, True)])
+def test_only_what_no_sensor_shows_is_left_alone(gain, is_quiet):
+    level = replace(noise.given(2e-6, 4), gain=gain)
+    scene = replace(scene_of(raw_of(noisy_values())), noise=level)
+    load(PnnpSettings(), None, COMPUTE).prepare(scene)
+    assert ("no noise found: left unchanged" in scene.report["notes"]) == is_quiet
+
+
 def test_who_says_how_noisy_it_is():
     raw = raw_of(noisy_values())
     restorer = load(PnnpSettings(), None, COMPUTE)

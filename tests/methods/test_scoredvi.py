@@ -15,7 +15,7 @@ from restore.errors import Cancelled, RecipeError
 from restore.method import Compute, Scene
 from restore.methods import blind, scoredvi
 from restore.methods.scoredvi import Fit, Prior, ScoreDvi, ScoreDviSettings, load, prior_for
-from restore.nets.dvi import Posterior, surrogate
+from restore.nets.dvi import Posterior, PosteriorNet, surrogate
 from restore.noise import Noise
 from restore.picture import Domain, Image, Meta
 from restore.recipe import Recipe, Step
@@ -237,3 +237,13 @@ def test_uncertainty_arrives_at_the_front() -> None:
     assert result.uncertainty is not None
     assert result.uncertainty.pixels.shape == picture.pixels.shape
     assert (result.uncertainty.pixels > 0).all()
+
+
+def test_the_default_type_of_the_caller_does_not_matter() -> None:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        net = PosteriorNet(2, 8, torch.Generator().manual_seed(0))
+    finally:
+        torch.set_default_dtype(before)
+    assert {p.dtype for p in net.parameters()} == {torch.float32}
