@@ -29,6 +29,7 @@ def run(
     method: str = AUTO,
     *,
     noise: float | None = None,
+    white: float | None = None,
     strength: float = 1.0,
     device: Device = "auto",
     tile: Tile = "auto",
@@ -50,6 +51,8 @@ def run(
         A name in ``restore.methods.registry()``, several joined by commas, or ``"auto"``.
     noise
         Noise sigma as a fraction of white; None estimates it.
+    white
+        Value that counts as white where that is not the type's maximum: 4095 for 12 bits stored in uint16.
     strength
         0...1: how much of the change is kept.
     device, tile, precision, seed
@@ -82,8 +85,10 @@ def run(
     _check_kinds(method, recipe)
     if recipe is None:
         steps = tuple(Step(method=name.strip(), strength=strength, settings=settings) for name in method.split(","))
-        recipe = Recipe(steps=steps, noise=noise, tile=tile, precision=precision, seed=seed)
-    elif settings or (method, noise, strength, tile, precision, seed) != (AUTO, None, 1.0, "auto", "auto", 0):
+        recipe = Recipe(steps=steps, noise=noise, white=white, tile=tile, precision=precision, seed=seed)
+    elif settings or (method, noise, white, strength, tile, precision, seed) != (
+        AUTO, None, None, 1.0, "auto", "auto", 0,
+    ):  # fmt: skip
         raise RecipeError("give either a recipe, or what it holds (method, knobs, noise, strength, ...), not both")
     runtime = _runtime(device)
     if isinstance(picture, np.ndarray):
@@ -180,7 +185,8 @@ def from_array(array: Array, channel_axis: int | None = -1) -> Image:
         floats = pixels.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
     colours = pixels.shape[-1] - (pixels.shape[-1] + 1) % 2  # 1, 1, 3, 3
     alpha = floats[..., -1] if pixels.shape[-1] in (2, 4) else None
-    return Image(floats[..., :colours], alpha, Meta(is_float=array.dtype.kind == "f"))
+    bits = 16 if array.dtype == np.uint16 else 8
+    return Image(floats[..., :colours], alpha, Meta(bits=bits, is_float=array.dtype.kind == "f"))
 
 
 def _check_values(floats: Floats) -> None:

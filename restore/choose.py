@@ -19,6 +19,9 @@ MIDDLE_GREY = 0.18
 MOST_STOPS = 5.0
 """Brightening beyond this shows nothing but noise."""
 
+FEW = 1 / 15
+"""Share of white up to which values of 16 bits look like counts of a camera with 12."""
+
 
 def look(picture: Picture, level: Noise) -> Look:
     """Return what methods may know of a picture before they offer."""
@@ -29,6 +32,8 @@ def look(picture: Picture, level: Noise) -> Look:
 
 def step(picture: Picture, level: Noise, role: Role, strength: float = 1.0) -> Step | None:
     """Return the step with the highest offer to do this to the picture as it stands, or None."""
+    if role is Role.LIGHT and _are_counts(picture):
+        return None
     seen = look(picture, level)
     best: tuple[Offer, str] | None = None
     for name, method in methods.registry().items():
@@ -42,6 +47,21 @@ def step(picture: Picture, level: Noise, role: Role, strength: float = 1.0) -> S
         return None
     offer, name = best
     return Step(method=name, settings=dict(offer.settings), strength=strength, reason=offer.reason)
+
+
+def nothing(picture: Picture, level: Noise) -> Step:
+    """Return the step that leaves a picture alone, with the reason, and a hint for what looks like counts."""
+    reason = f"no visible noise ({level.sigma * 255:.1f}/255 measured): nothing to do"
+    if _are_counts(picture):
+        reason += "; values end far below white: if these are counts, say what is white"
+    return Step(method="none", reason=reason)
+
+
+def _are_counts(picture: Picture) -> bool:
+    """Tell whether a picture of integers ends so far below white that it is rather counted than dark."""
+    if isinstance(picture, RawImage) or picture.meta.bits <= 8 or picture.meta.is_float:
+        return False
+    return 0 < float(picture.pixels.max(initial=0)) < FEW
 
 
 def exposure(raw: RawImage) -> float:

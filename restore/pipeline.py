@@ -56,12 +56,13 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
     if isinstance(picture, Image) and (thin := picture.thin()) is not picture:
         return run(thin, recipe, runtime, with_uncertainty=with_uncertainty).widened(picture.pixels.shape[2])
     if isinstance(picture, Image) and (unit := _foreign_unit(picture, recipe)):
-        scaled = picture.between(*unit)
-        found = run(scaled, recipe, runtime, with_uncertainty=with_uncertainty)
-        made = found.picture
-        is_same = isinstance(made, Image) and np.array_equal(made.pixels, scaled.pixels)  # there and back would round
-        found = found.unscaled(*unit)
-        return replace(found, picture=picture if is_same else replace(found.picture, meta=picture.meta))
+        scaled, as_usual = picture.between(*unit), recipe.model_copy(update={"white": None})
+        found = run(scaled, as_usual, runtime, with_uncertainty=with_uncertainty)
+        assert isinstance(found.picture, Image)
+        is_same = np.array_equal(found.picture.pixels, scaled.pixels)  # there and back would round
+        made = picture if is_same else replace(found.unscaled(*unit).picture, meta=picture.meta)
+        decided = found.recipe.model_copy(update={"white": recipe.white})
+        return replace(found.unscaled(*unit), picture=made, recipe=decided)
     start = time.perf_counter()
     _check_order(picture, recipe)
     work = _Run(picture, recipe, runtime, runtime.compute(recipe.precision), with_uncertainty)
@@ -79,14 +80,18 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
 
 def _foreign_unit(picture: Image, recipe: Recipe) -> tuple[float, float] | None:
     """Return what is black and what is white in a picture that must be brought to 0...1 for some step, else None."""
+    if recipe.white is not None:
+        return 0.0, recipe.white / (1 if picture.meta.is_float else 2**picture.meta.bits - 1)
     names = [step.method for step in recipe.steps]
     is_needed = any(name == AUTO or not methods.get(name).takes_any_unit for name in names if name != "none")
     return picture.unit() if is_needed else None
 
 
 def _check_order(picture: Picture, recipe: Recipe) -> None:
-    """Refuse steps on the mosaic where there is none, before anything is computed."""
+    """Refuse steps on the mosaic where there is none, and a white of raws, before anything is computed."""
     is_mosaic = isinstance(picture, RawImage)
+    if is_mosaic and recipe.white is not None:
+        raise RecipeError("a raw file says itself what is white; leave white out")
     for step in recipe.steps:
         if step.method == AUTO or methods.get(step.method).domain is None:
             continue
@@ -153,8 +158,7 @@ class _Run:
         for role in open_roles:
             self._take(role, strength)
         if len(self.reports) == before:
-            level = self.noise().sigma * 255
-            self.do(Step(method="none", reason=f"no visible noise ({level:.1f}/255 measured): nothing to do"))
+            self.do(choose.nothing(self.picture, self.noise()))
 
     def _take(self, role: Role, strength: float) -> bool:
         """Run the best offer for a role on the picture as it stands now, and tell whether there was one."""
@@ -276,8 +280,7 @@ class _Run:
             return ()
         promise = Promise(method.keeps_level, method.keeps_edges, step.strength)
         if self._unit:
-            black, white = self._unit
-            before, after = ((planes - black) / (white - black) for planes in (before, after))
+            before, after = ((x - self._unit[0]) / (self._unit[1] - self._unit[0]) for x in (before, after))
         return evidence.findings(before.numpy(), after.numpy(), level, self._measured, promise, self.picture.domain)
 
     def _fold_tile(self) -> int | None:

@@ -108,6 +108,9 @@ class Recipe(_Frozen):
         How a raw file is developed; None keeps it a mosaic.
     noise
         Noise level as a fraction of white; None estimates it.
+    white
+        Value that counts as white, as it stands in the file or the array, where that is not the largest its integers
+        hold: 4095 for 12 bits stored in 16. Of floats, in place of what is found where they lie far from 0...1.
     tile
         Side of tiles; ``"auto"`` or ``"off"``.
     precision
@@ -124,6 +127,7 @@ class Recipe(_Frozen):
     steps: tuple[Step, ...] = (Step(method=AUTO),)
     develop: Develop | None = Develop()
     noise: float | None = Field(None, ge=0, le=1)
+    white: float | None = Field(None, gt=0, allow_inf_nan=False)
     tile: Tile = "auto"
     precision: Precision = "auto"
     seed: int = Field(0, ge=0)

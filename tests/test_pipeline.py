@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import restore
 from restore import methods, noise, pipeline
 from restore.errors import Cancelled, MemoryLimitError, RecipeError, ResultError
 from restore.method import Method, Settings
@@ -222,6 +223,26 @@ def test_floats_of_any_unit(method: str, scale: float, offset: float, is_told: b
     assert result.picture.meta == given.meta
     again = run(given, result.recipe, Runtime(device="cpu"))
     assert np.array_equal(again.picture.pixels, result.picture.pixels)
+
+
+def test_twelve_bits_in_sixteen_have_a_white_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    truth = 100 + 800 * photo(0.0).pixels
+    counts = rng.poisson(truth).astype(np.uint16)
+    asked = restore.run(counts, "auto")
+    assert np.array_equal(asked, counts)
+    given = restore.run(counts, "denoise", white=1023)
+    assert given.dtype == np.uint16
+    assert np.mean((given - truth) ** 2) < 0.2 * np.mean((counts - truth) ** 2)
+    image = Image(counts / np.float32(65535), meta=Meta(bits=16))
+    result = run(image, recipe(Step(method="auto"), white=1023), Runtime(device="cpu"))
+    assert result.recipe.white == 1023
+    assert result.reports[0].noise.sigma == pytest.approx(np.sqrt(truth.mean()) / 1023, rel=0.2)
+    assert np.array_equal(run(image, result.recipe, Runtime(device="cpu")).picture.pixels, result.picture.pixels)
+    (left,) = run(image, recipe(Step(method="auto")), Runtime(device="cpu")).reports
+    assert "if these are counts, say what is white" in left.step.reason
+    with pytest.raises(RecipeError, match="leave white out"):
+        run(mosaic(), recipe(Step(method="none"), white=1023), Runtime())
 
 
 def test_what_is_left_alone_comes_back_as_it_was() -> None:

@@ -39,6 +39,9 @@ def run(
     weights: WeightFiles = None,
     strength: Strength = None,
     noise: Annotated[str | None, typer.Option(metavar="auto|SIGMA", help="As 0.098 or 25/255 (default: auto).")] = None,
+    white: Annotated[
+        float | None, typer.Option(help="Value that counts as white, as 4095 for 12 bits stored in 16 (default: all).")
+    ] = None,
     device: DeviceName = "auto",
     precision: Precision = None,
     tile: Tile = None,
@@ -86,7 +89,7 @@ def run(
     from restore.jobs import order
     from restore.jobs.request import Request
 
-    request = Request(method, recipe, knobs or (), strength, noise, tile, precision, seed, weights or ())
+    request = Request(method, recipe, knobs or (), strength, noise, tile, precision, seed, weights or (), white)
     existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
     ordered = order.order(inputs, out, request, format=format, depth=depth, ending=suffix, is_recursive=recursive)
     if dry_run:

@@ -27,6 +27,8 @@ class Request:
         ``"method.knob=value"``.
     weights
         A weight file for the only step or, without one, for the method it names; or ``"method=FILE"``.
+    white
+        As in `Recipe`.
     noise, tile
         As they are typed: ``"auto"``, ``"25/255"``; ``"auto"``, ``"off"``, ``"512"``.
     """
@@ -40,6 +42,7 @@ class Request:
     precision: str | None = None
     seed: int | None = None
     weights: Sequence[str] = ()
+    white: float | None = None
 
 
 def recipe_for(request: Request) -> Recipe:
@@ -64,7 +67,7 @@ def recipe_for(request: Request) -> Recipe:
         fields["noise"] = noise.parse_level(request.noise)
     if request.tile is not None:
         fields["tile"] = int(request.tile) if request.tile.isdecimal() else request.tile
-    given = {"precision": request.precision, "seed": request.seed}
+    given = {"precision": request.precision, "seed": request.seed, "white": request.white}
     return Recipe(**fields | {name: value for name, value in given.items() if value is not None})
 
 
