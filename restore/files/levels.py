@@ -19,7 +19,8 @@ XYZ_OF_SRGB = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.0
 
 _KODAK_MATRIX, _WHITE_XY = 37400, 50729
 _BLACK_DELTAS = {50715, 50716}
-OF_LEVELS = {ifd.BLACK_REPEAT, ifd.BLACK, *_BLACK_DELTAS, 50717}
+WHITE = 50717
+OF_LEVELS = {ifd.BLACK_REPEAT, ifd.BLACK, *_BLACK_DELTAS, WHITE}
 """Tags of black and white levels."""
 _LARGEST = 64
 """Sides of a table of black levels that are believed."""
@@ -154,6 +155,20 @@ def white_level(raw: Any, *, is_dng: bool) -> float:
     white = float(raw.white_level)
     own = () if is_dng else raw.camera_white_level_per_channel or ()
     return min([white, *(float(level) for level in own if level > white / 2 and abs(level - white / 1.07) > 1)])
+
+
+def linear_white(raw: Any, tags: ifd.Entries) -> int:
+    """White of linear light once black is subtracted, as LibRaw's ``user_sat`` wants it.
+
+    LibRaw lowers white by the least of four levels of black, the last of which is 0 where there are three colours.
+    Where these have unequal spans from black to white, it scales their gains to the largest, and then divides by the
+    least.
+    """
+    black, gains = np.array(raw.black_level_per_channel), np.array(raw.camera_whitebalance[:3])
+    white = np.array(ifd.numbers(tags, WHITE))
+    if len(white) not in (1, 3) or black.min() > 0 or gains.min() <= 0:
+        return int(raw.white_level - black[0] + black.min())
+    return round(float((gains * (white - black[:3])).min() / gains.min()))
 
 
 def gains_of(*candidates: list[float]) -> tuple[float, float, float]:

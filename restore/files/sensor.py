@@ -23,6 +23,7 @@ from restore.files.levels import (
     camera_to_srgb,
     gains_by_white,
     gains_of,
+    linear_white,
     pattern,
     scaled,
     white_level,
@@ -34,7 +35,7 @@ from restore.picture import Image, Meta, Picture, RawImage
 _ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)
 """EXIF orientations by LibRaw's flip: 1 mirrors columns, 2 rows, 4 swaps both before."""
 
-_CFA, _FLOAT, _PRIVATE, _IPTC = 32803, 3, 50740, 33723
+_CFA, _LINEAR, _FLOAT, _PRIVATE, _IPTC = 32803, 34892, 3, 50740, 33723
 _STRETCH = "the true proportions: its pixels are not square, and the picture is not stretched"
 _ROUNDED = "floating-point sensor data: rounded to whole numbers of 14 bits"
 
@@ -99,11 +100,12 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
     ifds = [*ifd.directories(view)]
     first = ifds[0] if ifds else {}
     is_dng = ifd.DNG_VERSION in first
-    mosaics = [tags for tags in ifds if ifd.numbers(tags, ifd.PHOTOMETRIC) == (_CFA,)]
-    raw_tags = max(mosaics, key=lambda tags: ifd.numbers(tags, ifd.WIDTH), default={})
+    colours = (_LINEAR if raw.raw_type == rawpy.RawType.Stack or raw.num_colors == 1 else _CFA,)
+    sensors = [tags for tags in ifds if ifd.numbers(tags, ifd.PHOTOMETRIC) == colours]
+    raw_tags = max(sensors, key=lambda tags: ifd.numbers(tags, ifd.WIDTH), default={})
     meta = _meta(raw, path, shot(view) or ({} if first else _shot_of_thumbnail(raw)), first)
     if raw.raw_type == rawpy.RawType.Stack:
-        return _developed(raw, path, meta)
+        return _developed(raw, path, meta, raw_tags)
     if raw.raw_image is None:
         raise UnsupportedError(path, "floating-point sensor data; convert it to a 16-bit DNG")
     white = white_level(raw, is_dng=is_dng)
@@ -172,10 +174,13 @@ def _noise_profile(*directories: ifd.Entries) -> dict[str, tuple[tuple[float, fl
     return {}
 
 
-def _developed(raw: Any, path: Path, meta: Meta) -> Image:
+def _developed(raw: Any, path: Path, meta: Meta, tags: ifd.Entries) -> Image:
     """Picture of a file that holds three colours a pixel, by LibRaw, encoded as sRGB."""
     if raw.num_colors != 3:
         raise UnsupportedError(path, f"{raw.num_colors} colours a pixel; convert it to linear DNG")
+    white = linear_white(raw, tags)
+    if white < 1:
+        raise ReadError(path, "its white level is not above its black level; the file is damaged")
     pixels = raw.postprocess(
         gamma=(2.4, 12.92),
         output_bps=16,
@@ -183,6 +188,7 @@ def _developed(raw: Any, path: Path, meta: Meta) -> Image:
         use_camera_wb=True,
         no_auto_bright=True,
         adjust_maximum_thr=0.0,
+        user_sat=white,
         user_flip=0,
     )
     return Image(pixels.astype(np.float32) / np.float32(65535), meta=meta)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from made import dng
 
+from restore.colour import srgb_to_linear
 from restore.errors import ReadError, UnsupportedError
 from restore.files import ifd, not_kept, read, write
 from restore.files.dng import write_dng
@@ -131,6 +132,20 @@ def test_white_below_black_is_damage_also_of_a_grey_sensor(white, tmp_path):
     for tags in (grey, {50717: grey[50717]}):
         with pytest.raises(ReadError, match=f"white level {white} is not above black level 600;"):
             read_raw(dng(tmp_path / "a.dng", tags))
+
+
+@pytest.mark.parametrize("black", [(512, 512, 512), (100, 500, 900), (900, 500, 100), (100, 900, 100), (0, 0, 0)])
+@pytest.mark.parametrize("white", [(16383, 16383, 16383), (16383, 16000, 15000)])
+@pytest.mark.parametrize("light", [1.0, 0.3])
+def test_linear_light_above_black_has_its_own_white(black, white, light, tmp_path):
+    span = np.array(white) - black
+    values = np.rint(np.full((40, 60, 3), light) * [0.5, 1, 0.75] * span + black).astype(np.uint16)
+    tags = {ifd.PHOTOMETRIC: make(ifd.SHORT, 34892), ifd.SAMPLES: make(ifd.SHORT, 3)}
+    tags |= {ifd.BITS: make(ifd.SHORT, 16, 16, 16), ifd.BLACK: make(ifd.SHORT, *black)}
+    picture = read_raw(dng(tmp_path / "a.dng", tags | {50717: make(ifd.SHORT, *white)}, values))
+    np.testing.assert_allclose(srgb_to_linear(picture.pixels), light, atol=2e-4)
+    with pytest.raises(ReadError, match="white level is not above"):
+        read_raw(dng(tmp_path / "a.dng", tags | {50717: make(ifd.SHORT, *map(int, black))}, values))
 
 
 def test_white_balance_by_the_chromaticity_of_the_light(tmp_path):
