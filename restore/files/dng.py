@@ -45,8 +45,9 @@ def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> Non
 
     What the source file held is kept: masked borders, black level of each site, white level, colour tags
     (verbatim from a DNG), orientation, EXIF, GPS, XMP. An unchanged mosaic gives the same numbers again. A
-    changed one is rounded to whole DN in the source's own scale; pixels that were saturated stay so; its noise
-    profile is the one that ``meta.extra["noise_left"]`` states as (S, O), variance ``S x + O`` of a signal x in 0...1.
+    changed one is rounded to whole DN in the source's own scale; pixels that were saturated, or marked for readers
+    to repair, stay so; its noise profile is the one that ``meta.extra["noise_left"]`` states as (S, O), variance
+    ``S x + O`` of a signal x in 0...1.
 
     Parameters
     ----------
@@ -113,6 +114,8 @@ def _whole_sensor(raw: RawImage, record: SensorRecord | None) -> tuple[NDArray[n
     visible = whole[record.top : record.top + height, record.left : record.left + width]
     saturated = visible >= record.white
     values[saturated] = np.maximum(visible, np.uint16(np.rint(min(raw.white, 65535))))[saturated]
+    for mark in opcodes.marks_of_bad(record.raw_tags):
+        np.copyto(values, visible, where=visible == mark)
     changed = not np.array_equal(values, visible)
     visible[...] = values
     return whole, changed
@@ -150,7 +153,7 @@ def _mosaic_tags(raw: RawImage, record: SensorRecord | None, top: int, left: int
     tags = {**record.raw_tags} if record else {}
     if record and ifd.NOISE_PROFILE in record.tags:  # some programs put it into the first directory
         tags.setdefault(ifd.NOISE_PROFILE, record.tags[ifd.NOISE_PROFILE])
-    source = {code: entry for code, entry in tags.items() if code in _OF_MOSAIC}
+    source = {code: entry for code, entry in tags.items() if code in _OF_MOSAIC} | opcodes.fitted(tags)
     same_area = ifd.ACTIVE_AREA not in source or ifd.numbers(source, ifd.ACTIVE_AREA) == corners
     if record and not (same_area and (record.black, record.white) == (raw.black, raw.white)):
         source = {code: source[code] for code in source.keys() - OF_LEVELS}

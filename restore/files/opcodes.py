@@ -13,7 +13,8 @@ from restore.gain_map import GainMap
 LISTS = {51008, 51009, 51022}
 """Tags of what is to be done to the sensor's values as stored, to the linear mosaic, and to the colours."""
 
-_OF_MOSAIC, _GAIN_MAP = 51009, 9
+_AS_STORED, _OF_MOSAIC, _TABLE = 51008, 51009, 50712
+_MARKED_BAD, _GAIN_MAP = 4, 9
 _HEADER = struct.Struct(">10I4dI")
 _MOST_POINTS, _MOST_MAPS = 512, 64
 
@@ -29,7 +30,7 @@ def corrections(tags: ifd.Entries, top: int, left: int) -> tuple[tuple[GainMap, 
     area = area if len(area) == 4 else (0, 0, height, width)
     maps, others = list[GainMap](), set[int]()
     for place in LISTS & tags.keys():
-        for code, data in _opcodes(tags[place].data):
+        for code, _, data in _opcodes(tags[place].data):
             found = _gain_map(data, area, top, left) if (place, code) == (_OF_MOSAIC, _GAIN_MAP) else None
             if found and len(maps) < _MOST_MAPS:
                 maps.append(found)
@@ -39,12 +40,44 @@ def corrections(tags: ifd.Entries, top: int, left: int) -> tuple[tuple[GainMap, 
     return tuple(maps), ((f"corrections of lens or sensor that the DNG asks for (opcodes {codes})",) if codes else ())
 
 
-def _opcodes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Give the number and the parameters of each opcode; in all files the most significant byte comes first."""
+def marks_of_bad(tags: ifd.Entries) -> tuple[int, ...]:
+    """Return the values in DN, as a linearisation table makes them, of pixels that readers are to repair."""
+    stored = _opcodes(tags[_AS_STORED].data) if _AS_STORED in tags else ()
+    return tuple(_linear(tags, data) for code, _, data in stored if code == _MARKED_BAD and len(data) >= 4)
+
+
+def fitted(tags: ifd.Entries) -> ifd.Entries:
+    """Return the lists of a DNG that is written with linear values, without the table that made them so."""
+    lists = {place: tags[place] for place in LISTS & tags.keys()}
+    if _TABLE in tags and _AS_STORED in lists:
+        parts = [
+            (
+                head,
+                struct.pack(">I", _linear(tags, data)) + data[4:] if code == _MARKED_BAD and len(data) >= 4 else data,
+            )
+            for code, head, data in _opcodes(lists[_AS_STORED].data)
+        ]
+        lists[_AS_STORED] = _list(parts)
+    return lists
+
+
+def _linear(tags: ifd.Entries, data: bytes) -> int:
+    """Return the first parameter of an opcode, a value as stored, as the linearisation table makes it."""
+    value, table = int.from_bytes(data[:4], "big"), ifd.integers(tags, _TABLE)
+    return table[min(value, len(table) - 1)] if table else value
+
+
+def _list(opcodes: list[tuple[bytes, bytes]]) -> ifd.Entry:
+    """Pack heads and parameters of opcodes."""
+    return ifd.Entry(ifd.UNDEFINED, struct.pack(">I", len(opcodes)) + b"".join(head + data for head, data in opcodes))
+
+
+def _opcodes(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Give number, head and parameters of each opcode; in all files the most significant byte comes first."""
     at = 4
     while at + 16 <= len(data):
         code, _, _, size = struct.unpack_from(">4I", data, at)
-        yield code, data[at + 16 : at + 16 + size]
+        yield code, data[at : at + 16], data[at + 16 : at + 16 + size]
         at += 16 + size
 
 

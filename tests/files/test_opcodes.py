@@ -82,6 +82,22 @@ def test_what_is_not_applied_is_said_of_the_picture_and_kept_in_a_dng(tmp_path):
     assert {code: below.get(code) for code in LISTS & lists.keys()} == lists
 
 
+@pytest.mark.parametrize("table", [None, (np.arange(16384) * 3 + 7).clip(0, 45007)])
+def test_pixels_that_are_marked_bad_stay_marked(table, tmp_path):
+    values = np.random.default_rng(5).integers(700, 14000, (40, 60)).astype(np.uint16)
+    values[::7, ::9] = 3
+    tags = {51008: opcode_list(opcode(4, struct.pack(">II", 3, 0)), opcode(5, bytes(12)))}
+    if table is not None:
+        tags |= {50712: make(ifd.SHORT, *table.tolist()), 50717: make(ifd.LONG, 45007)}
+    raw = read_raw(dng(tmp_path / "a.dng", tags, values))
+    path = write(tmp_path / "b.dng", replace(raw, mosaic=raw.mosaic * np.float32(0.5)))
+    written = read_raw(path).meta.extra["sensor"].values
+    mark = 3 if table is None else 16
+    np.testing.assert_array_equal(written == mark, values == 3)
+    below = [*ifd.directories(path.read_bytes())][1]
+    assert below[51008] == opcode_list(opcode(4, struct.pack(">II", mark, 0)), opcode(5, bytes(12)))
+
+
 @pytest.mark.parametrize(
     "damaged",
     [
@@ -89,6 +105,7 @@ def test_what_is_not_applied_is_said_of_the_picture_and_kept_in_a_dng(tmp_path):
         b"\0\0",
         opcode(9, b""),
         opcode(9, bytes(76)),
+        opcode(4, b"1"),
         gain_map(GAINS)[:-4],
         gain_map(GAINS, plane=1),
         gain_map(GAINS, pitch=(0, 1)),
@@ -102,6 +119,7 @@ def test_what_is_not_applied_is_said_of_the_picture_and_kept_in_a_dng(tmp_path):
 )
 def test_damaged_opcodes_change_nothing(damaged, tmp_path):
     tag = ifd.Entry(ifd.UNDEFINED, struct.pack(">I", 0xFFFFFFFF) + damaged)
-    raw = read_raw(dng(tmp_path / "a.dng", {51009: tag}))
+    raw = read_raw(dng(tmp_path / "a.dng", {51008: tag, 51009: tag, 50712: make(ifd.SHORT, *range(0, 65536, 4))}))
     assert (shaded(raw) == 1).all()
     assert develop(raw).size == (40, 60)
+    assert read_raw(write(tmp_path / "b.dng", raw)).size == (40, 60)
