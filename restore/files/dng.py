@@ -15,14 +15,23 @@ from restore.colour import linear_to_srgb, srgb_to_linear
 from restore.files import ifd, opcodes
 from restore.files.atomic import replacing
 from restore.files.ifd import BYTE, LONG, SHORT, UNDEFINED, Entries, Entry, Tree, ascii_text, make, rational
-from restore.files.levels import OF_LEVELS, XYZ_OF_SRGB, SensorRecord, sensor_values
+from restore.files.levels import (
+    BLACK_OF_COLUMNS,
+    BLACK_OF_ROWS,
+    OF_LEVELS,
+    WHITE,
+    XYZ_OF_SRGB,
+    SensorRecord,
+    record_of,
+    sensor_values,
+)
 from restore.files.metadata import described, exif_tree
 from restore.picture import Floats, Image, Meta, RawImage
 
 PREVIEW_SIDE = 1024
 """Longer side of the embedded preview, at most."""
 
-_WHITE, _CROP_ORIGIN, _CROP_SIZE = 50717, 50719, 50720
+_CROP_ORIGIN, _CROP_SIZE = 50719, 50720
 _NEUTRAL, _WHITE_XY, _NOISE_REDUCED = 50728, 50729, 50935
 _OLDEST_READER, _MODEL, _COLOR_MATRIX, _ILLUMINANT, _PREVIEW_SPACE = 50707, 50708, 50721, 50778, 50970
 _CFA, _LINEAR, _YCBCR, _NONE, _JPEG, _D65, _SRGB = 32803, 34892, 6, 1, 7, 21, 2
@@ -60,7 +69,7 @@ def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> Non
         The file cannot be written there.
     """
     record: SensorRecord | None = raw.meta.extra.get("sensor")
-    place = record if record and (record.size, record.cfa) == (raw.size, raw.cfa) else None
+    place = record_of(raw)
     values, changed = _whole_sensor(raw, place)
     top, left = (place.top, place.left) if place else (0, 0)
     if raw.is_bayer:  # readers disagree about odd margins: one masked row or column less makes them even
@@ -101,7 +110,7 @@ def write_linear_dng(path: Path, image: Image) -> None:
             _NEUTRAL: rational(1, 1, 1),
         }
     first[_MODEL] = ascii_text(image.meta.camera or "unknown")
-    _write(path, first, {_WHITE: make(SHORT, *(65535,) * channels)}, values, _LINEAR, image)
+    _write(path, first, {WHITE: make(SHORT, *(65535,) * channels)}, values, _LINEAR, image)
 
 
 def _whole_sensor(raw: RawImage, record: SensorRecord | None) -> tuple[NDArray[np.uint16], bool]:
@@ -170,13 +179,19 @@ def _mosaic_tags(raw: RawImage, record: SensorRecord | None, top: int, left: int
         50711: make(SHORT, 1),
         ifd.BLACK_REPEAT: make(SHORT, period, period),
         ifd.BLACK: make(LONG, *map(round, black)) if whole_numbers else rational(*black),
-        _WHITE: make(LONG, round(raw.white)),
+        WHITE: make(LONG, round(raw.white)),
         ifd.ACTIVE_AREA: make(LONG, *corners),
         _CROP_ORIGIN: make(LONG, 0, 0),
         _CROP_SIZE: make(LONG, width, height),
     }
     if ifd.BLACK in source:
         made.pop(ifd.BLACK_REPEAT)
+    if record and record.offsets and not {BLACK_OF_ROWS, BLACK_OF_COLUMNS} & source.keys():
+        rows, columns = record.offsets
+        made |= {
+            BLACK_OF_ROWS: rational(*rows.tolist(), signed=True),
+            BLACK_OF_COLUMNS: rational(*columns.tolist(), signed=True),
+        }
     return made | source
 
 

@@ -19,6 +19,7 @@ from restore.files import ifd, isolated, parcel
 from restore.files.container import Limits, kind_of, opened
 from restore.files.levels import (
     OF_LEVELS,
+    WHITE,
     SensorRecord,
     camera_to_srgb,
     gains_by_white,
@@ -116,8 +117,8 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
     if ifd.numbers(raw_tags, ifd.SAMPLE_FORMAT) == (_FLOAT,):
         raw_tags = _without_float_levels(path, raw_tags)
         meta = replace(meta, extra={"dropped": (*meta.extra.get("dropped", ()), _ROUNDED)})
-    cfa, black = pattern(raw, path, raw_tags)
-    if white <= (dark := max(map(max, black))):
+    cfa, black, offsets = pattern(raw, path, raw_tags)
+    if white <= (dark := max(map(max, black)) + sum(float(each.max()) for each in offsets or ())):
         raise ReadError(path, f"white level {white:g} is not above black level {dark:g}; the file is damaged")
     record = SensorRecord(
         values=parcel.kept(raw.raw_image),
@@ -131,6 +132,7 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
         daylight=gains_of(raw.daylight_whitebalance),
         tags=first if is_dng else {},
         raw_tags=raw_tags if is_dng else {},
+        offsets=offsets,
     )
     record.values.flags.writeable = False
     maps, others = corrections(record.raw_tags, record.top, record.left)
@@ -158,7 +160,7 @@ def _without_float_levels(path: Path, raw_tags: ifd.Entries) -> ifd.Entries:
     UnsupportedError
         It would round a black level.
     """
-    if any(level % 1 for level in ifd.numbers(raw_tags, ifd.BLACK)):
+    if any(level % 1 for tag in OF_LEVELS - {WHITE} for level in ifd.numbers(raw_tags, tag)):
         raise UnsupportedError(path, "floating-point sensor data above a fractional black level; convert it to 16 bits")
     return {code: raw_tags[code] for code in raw_tags.keys() - OF_LEVELS}
 

@@ -1,5 +1,6 @@
 """Raw files made tag by tag: what a DNG says of its levels and place is what counts."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ from restore.errors import ReadError, UnsupportedError
 from restore.files import ifd, not_kept, read, write
 from restore.files.dng import write_dng
 from restore.files.ifd import make, rational
-from restore.files.levels import white_level
+from restore.files.levels import sensor_values, white_level
 from restore.files.metadata import exif_tree
 from restore.files.sensor import read_raw
 from restore.raw.develop import develop
@@ -49,6 +50,54 @@ def test_each_site_gets_the_mean_of_a_larger_table_of_black(tmp_path):
     expected = [[table[row::2, column::2].mean() for column in (0, 1)] for row in (0, 1)]
     np.testing.assert_array_equal(raw.black, expected)
     np.testing.assert_array_equal(rewritten(raw, tmp_path).mosaic, raw.mosaic)
+
+
+ROWS, COLUMNS = np.random.default_rng(9).integers(-90, 200, 40) / 8, np.random.default_rng(8).integers(-90, 90, 60) / 4
+ODD = {ifd.ACTIVE_AREA: make(ifd.LONG, 3, 5, 39, 60)}  # LibRaw makes it begin at 4, 6
+
+
+@pytest.mark.parametrize("tags", [{}, ODD, {ifd.BLACK: make(ifd.SHORT, 0)}])
+@pytest.mark.parametrize("which", [(50715, 50716), (50715,), (50716,)])
+def test_rows_and_columns_have_a_black_level_of_their_own(tags, which, tmp_path):
+    top, left = 3 * (tags is ODD), 5 * (tags is ODD)
+    rows, columns = ROWS * (50716 in which), COLUMNS * (50715 in which)
+    black = (0 if ifd.BLACK in tags else 600) + rows[:, None] + columns
+    light = np.linspace(0.01, 0.99, 2400).reshape(40, 60)
+    values = np.rint(black + light * (15000 - black)).astype(np.uint16)
+    values[5, 7] = 15000
+    offsets = {
+        50715: rational(*columns[left:], signed=True),
+        50716: rational(*rows[top : 39 if top else 40], signed=True),
+    }
+    path = dng(tmp_path / "a.dng", tags | {tag: offsets[tag] for tag in which}, values)
+    raw = read_raw(path)
+    np.testing.assert_array_equal(read(path).mosaic, raw.mosaic)
+    np.testing.assert_array_equal(sensor_values(raw), values[top + top % 2 : 40 - top % 2, left + left % 2 :])
+    expected = ((values - black) / (15000 - black))[top + top % 2 : 40 - top % 2, left + left % 2 :]
+    np.testing.assert_allclose(raw.mosaic, expected, atol=1e-6)
+    assert raw.mosaic.max() == 1
+    np.testing.assert_array_equal(rewritten(raw, tmp_path).mosaic, raw.mosaic)
+    changed = replace(raw, black=((601.0, 602.0), (603.0, 604.0)), white=14000.0)
+    np.testing.assert_allclose(rewritten(changed, tmp_path).mosaic.clip(max=1), raw.mosaic, atol=6e-5)
+
+
+def test_black_that_is_measured_at_the_mask_holds_the_mean_of_rows(tmp_path):
+    black = 640 + ROWS - ROWS.mean()
+    values = np.rint(np.broadcast_to(black[:, None] + 1000, (40, 60))).astype(np.uint16)
+    values[:, :8] = 640
+    tags = {ifd.ACTIVE_AREA: make(ifd.LONG, 0, 8, 40, 60), 50830: make(ifd.LONG, 0, 0, 40, 8)}
+    raw = read_raw(dng(tmp_path / "a.dng", tags | {50716: rational(*ROWS, signed=True)}, values))
+    assert raw.black == ((640, 640), (640, 640))
+    np.testing.assert_allclose(raw.mosaic, 1000 / (15000 - 640), atol=2e-4)
+    np.testing.assert_array_equal(rewritten(raw, tmp_path).mosaic, raw.mosaic)
+
+
+def test_offsets_of_black_that_do_not_fit_are_passed_over(tmp_path):
+    for offsets in ((1.0,) * 59, (float("nan"),) * 60, ()):
+        raw = read_raw(dng(tmp_path / "a.dng", {50715: make(ifd.DOUBLE, *offsets)}))
+        assert raw.meta.extra["sensor"].offsets is None
+    with pytest.raises(ReadError, match="not above black level 15600"):
+        read_raw(dng(tmp_path / "a.dng", {50715: make(ifd.DOUBLE, 15000.0, *[0.0] * 59)}))
 
 
 @pytest.mark.parametrize("repeat", [(1, 1, 1), (4,), (0, 0), (3, 1)])
