@@ -36,6 +36,7 @@ from restore.picture import Image, Meta, Picture, RawImage
 _ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)
 """EXIF orientations by LibRaw's flip: 1 mirrors columns, 2 rows, 4 swaps both before."""
 
+_DEFLATED, _FLOAT_PREDICTORS, _WHOLE_FLOAT = {(8,), (32946,)}, {(3,), (34894,), (34895,)}, 32
 _CFA, _LINEAR, _FLOAT, _PRIVATE, _IPTC = 32803, 34892, 3, 50740, 33723
 _STRETCH = "the true proportions: its pixels are not square, and the picture is not stretched"
 _ROUNDED = "floating-point sensor data: rounded to whole numbers of 14 bits"
@@ -105,6 +106,9 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
     sensors = [tags for tags in ifds if ifd.numbers(tags, ifd.PHOTOMETRIC) == colours]
     raw_tags = max(sensors, key=lambda tags: ifd.numbers(tags, ifd.WIDTH), default={})
     meta = _meta(raw, path, shot(view) or ({} if first else _shot_of_thumbnail(raw)), first)
+    if _FLOAT in ifd.numbers(raw_tags, ifd.SAMPLE_FORMAT):
+        raw_tags = _without_float_levels(path, raw_tags)
+        meta = replace(meta, extra={"dropped": (*meta.extra.get("dropped", ()), _ROUNDED)})
     if raw.raw_type == rawpy.RawType.Stack:
         return _developed(raw, path, meta, raw_tags)
     if raw.raw_image is None:
@@ -114,9 +118,6 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
         raise ReadError(path, f"white level {white:g} is not above black level {dark:g}; the file is damaged")
     if raw.num_colors == 1 or raw.raw_pattern is None:
         return _grey(raw, path, meta, white)
-    if ifd.numbers(raw_tags, ifd.SAMPLE_FORMAT) == (_FLOAT,):
-        raw_tags = _without_float_levels(path, raw_tags)
-        meta = replace(meta, extra={"dropped": (*meta.extra.get("dropped", ()), _ROUNDED)})
     cfa, black, offsets = pattern(raw, path, raw_tags)
     if white <= (dark := max(map(max, black)) + sum(float(each.max()) for each in offsets or ())):
         raise ReadError(path, f"white level {white:g} is not above black level {dark:g}; the file is damaged")
@@ -158,8 +159,14 @@ def _without_float_levels(path: Path, raw_tags: ifd.Entries) -> ifd.Entries:
     Raises
     ------
     UnsupportedError
-        It would round a black level.
+        It would round a black level, divide by a white level that is none, or unpack them wrongly.
     """
+    if ifd.numbers(raw_tags, ifd.CODEC) in _DEFLATED and ifd.numbers(raw_tags, ifd.PREDICTOR) not in _FLOAT_PREDICTORS:
+        problem = "floating-point sensor data deflated without the predictor for floats, which LibRaw needs"
+        raise UnsupportedError(path, f"{problem}; write it uncompressed or with predictor 3")
+    if WHITE not in raw_tags and min(ifd.numbers(raw_tags, ifd.BITS), default=32) < _WHOLE_FLOAT:
+        problem = "floating-point sensor data of less than 32 bits and no WhiteLevel, for which LibRaw takes 65535"
+        raise UnsupportedError(path, f"{problem}; add a WhiteLevel of 1, or convert it to 32 bits")
     if any(level % 1 for tag in OF_LEVELS - {WHITE} for level in ifd.numbers(raw_tags, tag)):
         raise UnsupportedError(path, "floating-point sensor data above a fractional black level; convert it to 16 bits")
     return {code: raw_tags[code] for code in raw_tags.keys() - OF_LEVELS}

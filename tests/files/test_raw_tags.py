@@ -8,7 +8,7 @@ import pytest
 from made import dng
 
 from restore.colour import srgb_to_linear
-from restore.errors import ReadError, UnsupportedError
+from restore.errors import ReadError
 from restore.files import ifd, not_kept, read, write
 from restore.files.dng import write_dng
 from restore.files.ifd import make, rational
@@ -104,23 +104,6 @@ def test_offsets_of_black_that_do_not_fit_are_passed_over(tmp_path):
 def test_a_damaged_table_of_black_is_passed_over(repeat, tmp_path):
     levels = {ifd.BLACK_REPEAT: make(ifd.SHORT, *repeat)}
     assert read_raw(dng(tmp_path / "a.dng", levels)).size == (40, 60)
-
-
-def test_floats_become_a_dng_with_levels_of_its_own(tmp_path):
-    values = np.random.default_rng(6).random((40, 60), np.float32)
-    values[0, 0] = 1
-    levels = {ifd.BLACK: make(ifd.SHORT, 0), 50717: make(ifd.LONG, 1)}
-    raw = read_raw(dng(tmp_path / "a.dng", levels, values))
-    np.testing.assert_allclose(raw.mosaic, values, atol=1e-4)
-    assert "rounded" in raw.meta.extra["dropped"][0]
-    np.testing.assert_array_equal(rewritten(raw, tmp_path).mosaic, raw.mosaic)
-
-
-def test_floats_above_a_fractional_black_are_refused(tmp_path):
-    values = np.full((40, 60), 0.5, np.float32)
-    path = dng(tmp_path / "a.dng", {ifd.BLACK: rational(0.04), 50717: make(ifd.LONG, 1)}, values)
-    with pytest.raises(UnsupportedError, match="fractional black level"):
-        read_raw(path)
 
 
 def test_a_dng_keeps_what_its_profile_needs_and_no_pointers(tmp_path):
