@@ -162,14 +162,13 @@ def _mosaic_tags(raw: RawImage, record: SensorRecord | None, top: int, left: int
     tags = {**record.raw_tags} if record else {}
     if record and ifd.NOISE_PROFILE in record.tags:  # some programs put it into the first directory
         tags.setdefault(ifd.NOISE_PROFILE, record.tags[ifd.NOISE_PROFILE])
-    source = {code: entry for code, entry in tags.items() if code in _OF_MOSAIC} | opcodes.fitted(tags)
+    source = {code: entry for code, entry in tags.items() if code in _OF_MOSAIC - opcodes.LISTS}
+    source |= opcodes.fitted(tags, corners)[0]
     same_area = ifd.ACTIVE_AREA not in source or ifd.numbers(source, ifd.ACTIVE_AREA) == corners
     if record and not (same_area and (record.black, record.white) == (raw.black, raw.white)):
         source = {code: source[code] for code in source.keys() - OF_LEVELS}
     if not same_area:
         source = {code: source[code] for code in source.keys() - _OF_AREA}
-        if ifd.numbers(tags, ifd.ACTIVE_AREA)[:2] != corners[:2]:  # their sites count from its first
-            source = {code: source[code] for code in source.keys() - {51009, 51022}}
     black = [level for row in raw.black for level in row]
     whole_numbers = all(level == round(level) for level in black)
     made = {

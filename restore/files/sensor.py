@@ -30,7 +30,7 @@ from restore.files.levels import (
     white_level,
 )
 from restore.files.metadata import described, exif_body, exif_tree, meta_from
-from restore.files.opcodes import corrections
+from restore.files.opcodes import corrections, fitted
 from restore.picture import Image, Meta, Picture, RawImage
 
 _ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)
@@ -38,6 +38,7 @@ _ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)
 
 _DEFLATED, _FLOAT_PREDICTORS, _WHOLE_FLOAT = {(8,), (32946,)}, {(3,), (34894,), (34895,)}, 32
 _CFA, _LINEAR, _FLOAT, _PRIVATE, _IPTC = 32803, 34892, 3, 50740, 33723
+_MOVED = "corrections of a lens whose picture begins one pixel before the one that is written (opcodes {})"
 _STRETCH = "the true proportions: its pixels are not square, and the picture is not stretched"
 _ROUNDED = "floating-point sensor data: rounded to whole numbers of 14 bits"
 
@@ -139,6 +140,7 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
     maps, others = corrections(record.raw_tags, record.top, record.left)
     others += (_STRETCH,) if raw.sizes.pixel_aspect != 1 else ()
     extra = {**meta.extra, "sensor": record, "gain_maps": maps, "undeveloped": others}
+    extra |= {"not_in_dng": (_MOVED.format(", ".join(map(str, lost[:10]))),)} if (lost := _unfit(record)) else {}
     extra |= _noise_profile(raw_tags, first)
     # A worker sends the sensor's values alone; whoever asked scales them.
     mosaic = np.broadcast_to(np.float32(0), record.size) if isolated.is_inside() else record.mosaic()
@@ -151,6 +153,12 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
         camera_to_srgb=camera_to_srgb(raw, raw_tags),
         meta=replace(meta, extra=extra),
     )
+
+
+def _unfit(record: SensorRecord) -> tuple[int, ...]:
+    """Numbers of the opcodes that count from where the visible area does not begin."""
+    height, width = record.size
+    return fitted(record.raw_tags, (record.top, record.left, record.top + height, record.left + width))[1]
 
 
 def _without_float_levels(path: Path, raw_tags: ifd.Entries) -> ifd.Entries:

@@ -55,7 +55,25 @@ def test_a_map_for_each_site_counts_from_the_active_area(tmp_path):
     assert raw.meta.extra["sensor"].top == 6
     np.testing.assert_array_equal(shaded(raw)[:2, :2], [[5, 4], [3, 2]])
     assert (shaded(raw)[0::2, 0::2] == 5).all()
-    assert 51009 not in [*ifd.directories(write(tmp_path / "b.dng", raw).read_bytes())][1]  # would name other sites
+    again = read_raw(write(tmp_path / "b.dng", raw))
+    np.testing.assert_array_equal(shaded(again), shaded(raw))
+
+
+@pytest.mark.parametrize("area", [(5, 7, 39, 59), (0, 0, 40, 60), (3, 4, 40, 60), (4, 3, 39, 57)])
+@pytest.mark.parametrize("place", [51009, 51022])
+def test_maps_are_written_as_the_visible_area_counts_their_sites_and_points(area, place, tmp_path):
+    height, width = area[2] - area[0], area[3] - area[1]
+    bounds = {"bounds": (0, 1, height, width), "origin": (0.1, -0.2)}
+    maps = opcode_list(gain_map(GAINS, **bounds), gain_map(GAINS.T, pitch=(2, 3), **bounds), opcode(3, bytes(8)))
+    raw = read_raw(dng(tmp_path / "a.dng", {place: maps, ifd.ACTIVE_AREA: make(ifd.LONG, *area)}))
+    is_moved = any(side % 2 for side in area[:2])
+    assert len([words for words in not_kept(tmp_path / "b.dng", raw) if "opcodes 3" in words]) == is_moved
+    assert not [words for words in not_kept(tmp_path / "b.png", develop(raw)) if "begins one pixel" in words]
+    path = write(tmp_path / "b.dng", raw)
+    again, tags = read_raw(path), [*ifd.directories(path.read_bytes())][1]
+    assert (tags[place] == maps) is not is_moved
+    np.testing.assert_allclose(shaded(again), shaded(raw), rtol=1e-5)
+    assert len(again.meta.extra["gain_maps"]) == 2 * (place == 51009)
 
 
 def test_an_evenly_lit_card_behind_a_shading_lens_is_developed_even(tmp_path):
