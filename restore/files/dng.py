@@ -45,8 +45,8 @@ _OF_MOSAIC = {
 _STORAGE = {50706, 50707, 50712, 50740, 50828, 50933, *range(50966, 50976), 51111, 52525}
 """Tags of a source that describe how it stored its pixels and previews, or point into it: never copied."""
 _OF_AREA = {33421, 33422, ifd.ACTIVE_AREA, _CROP_ORIGIN, _CROP_SIZE, 50830, 51125}
-_OF_DIGESTS = {ifd.NOISE_PROFILE, 50972, 51111, 50781}
-"""Tags that are no longer true once a pixel changed: noise profile, digests and identity of the raw data."""
+_OF_DIGESTS = {ifd.NOISE_PROFILE, _NOISE_REDUCED, 50972, 51111, 50781}
+"""Tags that are no longer true once a pixel changed: noise and its reduction, digests and identity of the raw data."""
 
 
 def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> None:
@@ -55,8 +55,8 @@ def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> Non
     What the source file held is kept: masked borders, black level of each site, white level, colour tags
     (verbatim from a DNG), orientation, EXIF, GPS, XMP. An unchanged mosaic gives the same numbers again. A
     changed one is rounded to whole DN in the source's own scale; pixels that were saturated, or marked for readers
-    to repair, stay so; its noise profile is the one that ``meta.extra["noise_left"]`` states as (S, O), variance
-    ``S x + O`` of a signal x in 0...1.
+    to repair, stay so. Of a denoised one, ``meta.extra`` states which share of the noise was taken as ``"denoised"``
+    and what is left as ``"noise_profile"``: pairs (S, O) of variance ``S x + O`` of a signal x in 0...1.
 
     Parameters
     ----------
@@ -77,14 +77,12 @@ def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> Non
     picture = _preview(raw) if preview is None else preview
     first = {**_camera_tags(raw, record), **_about(raw.meta)}
     below = _mosaic_tags(raw, place, top, left)
-    noise_left = raw.meta.extra.get("noise_left")
-    if changed or (place is None and noise_left is not None):
-        below |= {_NOISE_REDUCED: rational(1.0)}
+    if changed or place is None:
+        before = below.get(_NOISE_REDUCED)
         for tag in _OF_DIGESTS:
             first.pop(tag, None)
             below.pop(tag, None)
-        if noise_left is not None:
-            below[ifd.NOISE_PROFILE] = make(ifd.DOUBLE, *noise_left)
+        below |= _denoised(raw, before)
     first[_OLDEST_READER] = make(BYTE, 1, 3 if opcodes.LISTS & below.keys() else 1, 0, 0)
     _write(path, first, below, values, _CFA, picture)
 
@@ -111,6 +109,20 @@ def write_linear_dng(path: Path, image: Image) -> None:
         }
     first[_MODEL] = ascii_text(image.meta.camera or "unknown")
     _write(path, first, {WHITE: make(SHORT, *(65535,) * channels)}, values, _LINEAR, image)
+
+
+def _denoised(raw: RawImage, before: Entry | None) -> Entries:
+    """How much of the noise was taken, by earlier programs too, and what is left, with that of rounding."""
+    if "denoised" not in raw.meta.extra:
+        return {}
+    step = 1 / (raw.white - np.mean(raw.black))
+    pairs = [(gain, square + step**2 / 12) for gain, square in raw.meta.extra["noise_profile"]]
+    earlier = (*ifd.numbers({_NOISE_REDUCED: before} if before else {}, _NOISE_REDUCED), 0.0)[0]
+    kept = (1 - raw.meta.extra["denoised"]) * (1 - min(max(earlier, 0.0), 1.0))
+    return {
+        _NOISE_REDUCED: rational(1 - kept),
+        ifd.NOISE_PROFILE: make(ifd.DOUBLE, *(value for pair in pairs for value in pair)),
+    }
 
 
 def _whole_sensor(raw: RawImage, record: SensorRecord | None) -> tuple[NDArray[np.uint16], bool]:
