@@ -35,14 +35,15 @@ _CROP_ORIGIN, _CROP_SIZE = 50719, 50720
 _NEUTRAL, _WHITE_XY, _NOISE_REDUCED = 50728, 50729, 50935
 _OLDEST_READER, _MODEL, _COLOR_MATRIX, _ILLUMINANT, _PREVIEW_SPACE = 50707, 50708, 50721, 50778, 50970
 _CFA, _LINEAR, _YCBCR, _NONE, _JPEG, _D65, _SRGB = 32803, 34892, 6, 1, 7, 21, 2
-_LENS_INFO = 50736
-"""The same four fractions as EXIF's `ifd.LENS_LIMITS`."""
+_GAIN_TABLE, _LENS_INFO = 52525, 50736
+"""ProfileGainTableMap; the same four fractions as EXIF's `ifd.LENS_LIMITS`."""
 
 _OF_MOSAIC = {
     33421, 33422, *range(50709, 50721), 50733, 50738, 50780, 50829, 50830, 50935, 51008, 51009, 51022, 51041, 51125,
+    _GAIN_TABLE,
 } - {50712}  # fmt: skip
 """Tags about the mosaic that are kept in its own directory; not the linearisation table, which is used up."""
-_STORAGE = {50706, 50707, 50712, 50740, 50828, 50933, *range(50966, 50976), 51111, 52525}
+_STORAGE = {50706, 50707, 50712, 50740, 50828, 50933, *range(50966, 50976), 51111}
 """Tags of a source that describe how it stored its pixels and previews, or point into it: never copied."""
 _OF_AREA = {33421, 33422, ifd.ACTIVE_AREA, _CROP_ORIGIN, _CROP_SIZE, 50830, 51125}
 _OF_DIGESTS = {ifd.NOISE_PROFILE, _NOISE_REDUCED, 50972, 51111, 50781}
@@ -172,8 +173,9 @@ def _mosaic_tags(raw: RawImage, record: SensorRecord | None, top: int, left: int
     period, (height, width) = len(raw.cfa), raw.size
     corners = top, left, top + height, left + width
     tags = {**record.raw_tags} if record else {}
-    if record and ifd.NOISE_PROFILE in record.tags:  # some programs put it into the first directory
-        tags.setdefault(ifd.NOISE_PROFILE, record.tags[ifd.NOISE_PROFILE])
+    for tag, entry in (record.tags if record else {}).items():
+        if tag in (ifd.NOISE_PROFILE, _GAIN_TABLE):  # some programs put it into the first directory
+            tags.setdefault(tag, entry)
     source = {code: entry for code, entry in tags.items() if code in _OF_MOSAIC - opcodes.LISTS}
     source |= opcodes.fitted(tags, corners)[0]
     same_area = ifd.ACTIVE_AREA not in source or ifd.numbers(source, ifd.ACTIVE_AREA) == corners

@@ -39,6 +39,9 @@ _ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)
 _DEFLATED, _FLOAT_PREDICTORS, _WHOLE_FLOAT = {(8,), (32946,)}, {(3,), (34894,), (34895,)}, 32
 _CFA, _LINEAR, _FLOAT, _PRIVATE, _IPTC = 32803, 34892, 3, 50740, 33723
 _MOVED = "corrections of a lens whose picture begins one pixel before the one that is written (opcodes {})"
+_TURNED = "gain and colour tables of a profile that are stored in the other byte order"
+_IN_ORDER = {52525, 52543, 52544}
+"""Those tables: blocks of numbers in the byte order of the file, whose layout is not known here."""
 _STRETCH = "the true proportions: its pixels are not square, and the picture is not stretched"
 _ROUNDED = "floating-point sensor data: rounded to whole numbers of 14 bits"
 
@@ -101,6 +104,10 @@ def _said(error: Exception) -> str:
 def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
     """Turn what LibRaw unpacked into a picture."""
     ifds = [*ifd.directories(view)]
+    lost = tuple[str, ...]()
+    if ifds and ifd.layout(view)[0].order == ">":  # a DNG is written with the least significant byte first
+        lost = (_TURNED,) * any(_IN_ORDER & tags.keys() for tags in ifds)
+        ifds = [{code: tags[code] for code in tags.keys() - _IN_ORDER} for tags in ifds]
     first = ifds[0] if ifds else {}
     is_dng = ifd.DNG_VERSION in first
     colours = (_LINEAR if raw.raw_type == rawpy.RawType.Stack or raw.num_colors == 1 else _CFA,)
@@ -140,7 +147,9 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
     maps, others = corrections(record.raw_tags, record.top, record.left)
     others += (_STRETCH,) if raw.sizes.pixel_aspect != 1 else ()
     extra = {**meta.extra, "sensor": record, "gain_maps": maps, "undeveloped": others}
-    extra |= {"not_in_dng": (_MOVED.format(", ".join(map(str, lost[:10]))),)} if (lost := _unfit(record)) else {}
+    if codes := ", ".join(map(str, _unfit(record)[:10])):
+        lost += (_MOVED.format(codes),)
+    extra |= {"not_in_dng": lost} if lost else {}
     extra |= _noise_profile(raw_tags, first)
     # A worker sends the sensor's values alone; whoever asked scales them.
     mosaic = np.broadcast_to(np.float32(0), record.size) if isolated.is_inside() else record.mosaic()

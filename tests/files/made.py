@@ -94,7 +94,7 @@ DNG_TAGS = {
 }
 
 
-def dng(path, tags=None, values=None):
+def dng(path, tags=None, values=None, order="<"):
     """A DNG of one directory, with ``tags`` beside or in place of `DNG_TAGS`; those of None are left out."""
     if values is None:
         values = np.random.default_rng(5).integers(500, 15100, (40, 60)).astype(np.uint16)
@@ -114,7 +114,7 @@ def dng(path, tags=None, values=None):
     }
     tree = {tag: entry for tag, entry in (layout | DNG_TAGS | (tags or {})).items() if entry}
     tree[ifd.PLACES] = make(ifd.LONG, len(ifd.block(tree)))
-    path.write_bytes(ifd.block(tree) + values.tobytes())
+    path.write_bytes(ifd.block(tree, order) + values.astype(values.dtype.newbyteorder(order)).tobytes())
     return path
 
 

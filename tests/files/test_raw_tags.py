@@ -116,6 +116,18 @@ def test_a_dng_keeps_what_its_profile_needs_and_no_pointers(tmp_path):
     assert 50933 not in first
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_tables_in_the_byte_order_of_the_file_are_kept_or_said_to_be_lost(order, tmp_path):
+    tables = {code: ifd.Entry(ifd.UNDEFINED, bytes(range(code % 100, 100))) for code in (52525, 52543, 52544)}
+    raw = read_raw(dng(tmp_path / "a.dng", tables, order=order))
+    assert raw.mosaic.max() <= 1.01
+    assert len(not_kept(tmp_path / "b.dng", raw)) == (order == ">")
+    assert not not_kept(tmp_path / "b.png", develop(raw))
+    first, below = ifd.directories(write(tmp_path / "b.dng", raw).read_bytes())
+    assert {52525} & below.keys() | {52543, 52544} & first.keys() == (tables.keys() if order == "<" else set())
+    assert all((first | below)[code] == tables[code] for code in tables.keys() & (first | below).keys())
+
+
 def test_black_is_not_measured_anew_where_libraw_moves_the_visible_area(tmp_path):
     area = {ifd.ACTIVE_AREA: make(ifd.LONG, 5, 7, 39, 59), 50830: make(ifd.LONG, 0, 0, 40, 7)}
     raw = read_raw(dng(tmp_path / "a.dng", area))
