@@ -147,20 +147,42 @@ def _black_of_dng(raw_tags: ifd.Entries, black: Black, offsets: Offsets, top: in
     than the pattern (of which each site gets its mean); where LibRaw moves the visible area by a pixel against
     the active area (it makes odd Bayer margins even), it forgets to move the levels; of offsets it knows the mean.
     """
-    area = (*ifd.integers(raw_tags, ifd.ACTIVE_AREA), 0, 0)
-    repeat = ifd.integers(raw_tags, ifd.BLACK_REPEAT) or (1, 1)
-    levels = ifd.numbers(raw_tags, ifd.BLACK) or (0.0,) * (offsets is not None)
-    period, shift = len(black), (area[0] - top, area[1] - left)
-    if not levels or len(repeat) != 2 or len(levels) != math.prod(repeat) or max(repeat) > _LARGEST:
+    table, period, shift = _table(raw_tags, offsets), len(black), _shift(raw_tags, top, left)
+    if table is None:
         return black, _centred(offsets)
-    height, width = (math.lcm(period, side) for side in repeat)
-    table = np.tile(np.reshape(np.array(levels, float), repeat), (height // repeat[0], width // repeat[1]))
+    is_enough = period <= 2 and shift == (0, 0) and max(table.shape) <= period
+    height, width = (math.lcm(period, side) for side in table.shape)
+    table = np.tile(table, (height // table.shape[0], width // table.shape[1]))
     table = np.roll(table, shift, (0, 1)).reshape(height // period, period, width // period, period).mean((0, 2))
-    is_enough = period == 2 and shift == (0, 0) and max(repeat) <= 2
     mean = sum(float(each.mean()) for each in offsets or ())
     if is_enough and not (np.abs(table + mean - black) < (2 if offsets else 1)).all():  # LibRaw measured it at the mask
         return black, _centred(offsets)
     return tuple(tuple(row) for row in table.tolist()), offsets
+
+
+def grey_levels(raw: Any, raw_tags: ifd.Entries) -> tuple[Black, Offsets]:
+    """Black of a sensor without colours: of each site of a DNG's table, else one by LibRaw; offsets of black."""
+    top, left = raw.sizes.top_margin, raw.sizes.left_margin
+    offsets = _offsets_of_dng(raw_tags, raw.raw_image_visible.shape[:2], top, left)
+    table = _table(raw_tags, offsets)
+    if table is None or table.size == 1:
+        return _black_of_dng(raw_tags, ((float(raw.black_level_per_channel[0]),),), offsets, top, left)
+    return tuple(tuple(row) for row in np.roll(table, _shift(raw_tags, top, left), (0, 1)).tolist()), offsets
+
+
+def _table(raw_tags: ifd.Entries, offsets: Offsets) -> NDArray[np.float64] | None:
+    """Return a DNG's table of black levels, counted from its active area; None if there is none that makes sense."""
+    repeat = ifd.integers(raw_tags, ifd.BLACK_REPEAT) or (1, 1)
+    levels = ifd.numbers(raw_tags, ifd.BLACK) or (0.0,) * (offsets is not None)
+    if not levels or len(repeat) != 2 or len(levels) != math.prod(repeat) or max(repeat) > _LARGEST:
+        return None
+    return np.reshape(np.array(levels, float), repeat)
+
+
+def _shift(raw_tags: ifd.Entries, top: int, left: int) -> tuple[int, int]:
+    """Return how far down and right of the visible area a DNG's active area begins."""
+    area = (*ifd.integers(raw_tags, ifd.ACTIVE_AREA), 0, 0)
+    return area[0] - top, area[1] - left
 
 
 def _offsets_of_dng(raw_tags: ifd.Entries, size: tuple[int, int], top: int, left: int) -> Offsets:

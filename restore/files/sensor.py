@@ -20,10 +20,13 @@ from restore.files.container import Limits, kind_of, opened
 from restore.files.levels import (
     OF_LEVELS,
     WHITE,
+    Black,
+    Offsets,
     SensorRecord,
     camera_to_srgb,
     gains_by_white,
     gains_of,
+    grey_levels,
     linear_white,
     pattern,
     scaled,
@@ -122,13 +125,11 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
     if raw.raw_image is None:
         raise UnsupportedError(path, "floating-point sensor data; convert it to a 16-bit DNG")
     white = white_level(raw, is_dng=is_dng)
-    if white <= (dark := max(raw.black_level_per_channel)):
-        raise ReadError(path, f"white level {white:g} is not above black level {dark:g}; the file is damaged")
+    _check_white(path, white, (tuple(raw.black_level_per_channel),), None)
     if raw.num_colors == 1 or raw.raw_pattern is None:
-        return _grey(raw, path, meta, white)
+        return _grey(raw, path, meta, raw_tags, white)
     cfa, black, offsets = pattern(raw, path, raw_tags)
-    if white <= (dark := max(map(max, black)) + sum(float(each.max()) for each in offsets or ())):
-        raise ReadError(path, f"white level {white:g} is not above black level {dark:g}; the file is damaged")
+    _check_white(path, white, black, offsets)
     record = SensorRecord(
         values=parcel.kept(raw.raw_image),
         top=raw.sizes.top_margin,
@@ -162,6 +163,13 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
         camera_to_srgb=camera_to_srgb(raw, raw_tags),
         meta=replace(meta, extra=extra),
     )
+
+
+def _check_white(path: Path, white: float, black: Black, offsets: Offsets) -> None:
+    """Refuse a white level that is not above all of black."""
+    dark = max(map(max, black)) + sum(float(each.max()) for each in offsets or ())
+    if white <= dark:
+        raise ReadError(path, f"white level {white:g} is not above black level {dark:g}; the file is damaged")
 
 
 def _unfit(record: SensorRecord) -> tuple[int, ...]:
@@ -220,13 +228,14 @@ def _developed(raw: Any, path: Path, meta: Meta, tags: ifd.Entries) -> Image:
     return Image(pixels.astype(np.float32) / np.float32(65535), meta=meta)
 
 
-def _grey(raw: Any, path: Path, meta: Meta, white: float) -> Image:
+def _grey(raw: Any, path: Path, meta: Meta, tags: ifd.Entries, white: float) -> Image:
     """Picture of a monochrome sensor, encoded as sRGB."""
     if raw.num_colors != 1:
         raise UnsupportedError(path, f"a sensor with {raw.num_colors} colours but no known pattern; use linear DNG")
-    black = float(raw.black_level_per_channel[0])
+    black, offsets = grey_levels(raw, tags)
+    _check_white(path, white, black, offsets)
     values = raw.raw_image_visible.reshape(raw.raw_image_visible.shape[:2])
-    return Image(linear_to_srgb(scaled(values, ((black,),), white))[..., None], meta=meta)
+    return Image(linear_to_srgb(scaled(values, black, white, offsets))[..., None], meta=meta)
 
 
 def shot(view: ifd.Buffer) -> ifd.Tree:

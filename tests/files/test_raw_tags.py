@@ -192,6 +192,27 @@ def test_linear_light_above_black_has_its_own_white(black, white, light, tmp_pat
         read_raw(dng(tmp_path / "a.dng", tags | {50717: make(ifd.SHORT, *map(int, black))}, values))
 
 
+@pytest.mark.parametrize("area", [(0, 0, 40, 60), (3, 5, 39, 60)])
+@pytest.mark.parametrize("repeat", [(1, 1), (2, 2), (4, 3)])
+def test_a_grey_sensor_has_black_of_each_site_row_and_column(area, repeat, tmp_path):
+    top, left, bottom, right = area
+    table = 600 + np.arange(repeat[0] * repeat[1]).reshape(repeat) * 20.5
+    black = np.full((40, 60), 600.0)
+    black[top:, left:] = (
+        np.tile(table, (40, 60))[: 40 - top, : 60 - left] + ROWS[: 40 - top, None] + COLUMNS[: 60 - left]
+    )
+    light = np.linspace(0.05, 0.9, 2400).reshape(40, 60)
+    tags = {ifd.PHOTOMETRIC: make(ifd.SHORT, 34892), ifd.ACTIVE_AREA: make(ifd.LONG, *area)}
+    tags |= {ifd.BLACK_REPEAT: make(ifd.SHORT, *repeat), ifd.BLACK: rational(*table.ravel())}
+    tags |= {
+        50715: rational(*COLUMNS[: right - left], signed=True),
+        50716: rational(*ROWS[: bottom - top], signed=True),
+    }
+    picture = read_raw(dng(tmp_path / "a.dng", tags, np.rint(black + light * (15000 - black)).astype(np.uint16)))
+    assert picture.size == (bottom - top, right - left)
+    np.testing.assert_allclose(srgb_to_linear(picture.pixels[..., 0]), light[top:bottom, left:right], atol=6e-5)
+
+
 def test_white_balance_by_the_chromaticity_of_the_light(tmp_path):
     light = {50729: rational(0.4476, 0.4074), 50728: make(ifd.LONG, 0)}
     raw = read_raw(dng(tmp_path / "a.dng", light))
