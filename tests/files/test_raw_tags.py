@@ -179,14 +179,15 @@ def test_white_below_black_is_damage_also_of_a_grey_sensor(white, tmp_path):
 
 
 @pytest.mark.parametrize("black", [(512, 512, 512), (100, 500, 900), (900, 500, 100), (100, 900, 100), (0, 0, 0)])
-@pytest.mark.parametrize("white", [(16383, 16383, 16383), (16383, 16000, 15000)])
+@pytest.mark.parametrize("white", [(16383, 16383, 16383), (16383, 16000, 15000), ()])
 @pytest.mark.parametrize("light", [1.0, 0.3])
 def test_linear_light_above_black_has_its_own_white(black, white, light, tmp_path):
-    span = np.array(white) - black
+    span = np.array(white or (65535,)) - black
     values = np.rint(np.full((40, 60, 3), light) * [0.5, 1, 0.75] * span + black).astype(np.uint16)
     tags = {ifd.PHOTOMETRIC: make(ifd.SHORT, 34892), ifd.SAMPLES: make(ifd.SHORT, 3)}
     tags |= {ifd.BITS: make(ifd.SHORT, 16, 16, 16), ifd.BLACK: make(ifd.SHORT, *black)}
-    picture = read_raw(dng(tmp_path / "a.dng", tags | {50717: make(ifd.SHORT, *white)}, values))
+    tags |= {50717: make(ifd.SHORT, *white) if white else None}
+    picture = read_raw(dng(tmp_path / "a.dng", tags, values))
     np.testing.assert_allclose(srgb_to_linear(picture.pixels), light, atol=2e-4)
     with pytest.raises(ReadError, match="white level is not above"):
         read_raw(dng(tmp_path / "a.dng", tags | {50717: make(ifd.SHORT, *map(int, black))}, values))
