@@ -80,7 +80,7 @@ def _moved(data: bytes, old: tuple[int, ...], new: tuple[int, ...]) -> bytes:
         pitch, shift = head[6 + axis], old[axis] - new[axis]
         before, side = old[axis + 2] - old[axis], new[axis + 2] - new[axis]
         first = head[axis] + shift
-        head[axis] = first if first >= 0 else first % pitch
+        head[axis] = min(first if first >= 0 else first % pitch, side)
         head[axis + 2] = max(head[axis], min(head[axis + 2] + shift, side))
         head[10 + axis] *= before / side
         head[12 + axis] = (head[12 + axis] * before + shift) / side
@@ -97,7 +97,7 @@ def _area(tags: ifd.Entries) -> tuple[int, ...]:
 def _linear(tags: ifd.Entries, data: bytes) -> int:
     """Return the first parameter of an opcode, a value as stored, as the linearisation table makes it."""
     value, table = int.from_bytes(data[:4], "big"), ifd.integers(tags, _TABLE)
-    return table[min(value, len(table) - 1)] if table else value
+    return max(0, table[min(value, len(table) - 1)]) if table else value
 
 
 def _opcodes(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:

@@ -7,7 +7,7 @@ from made import dng
 
 from restore.files import ifd, not_kept, read, write
 from restore.files.ifd import make
-from restore.files.opcodes import LISTS
+from restore.files.opcodes import LISTS, fitted
 from restore.files.sensor import read_raw
 from restore.raw.develop import develop
 
@@ -141,3 +141,13 @@ def test_damaged_opcodes_change_nothing(damaged, tmp_path):
     assert (shaded(raw) == 1).all()
     assert develop(raw).size == (40, 60)
     assert read_raw(write(tmp_path / "b.dng", raw)).size == (40, 60)
+
+
+@pytest.mark.parametrize("area", [(3, 5, 40, 60), (0xFFFFFFFF, 0xFFFFFFFE, 7, 3), (39, 59, 0, 0)])
+def test_damaged_places_and_tables_harm_nobody(area, tmp_path):
+    maps = opcode_list(gain_map(GAINS, bounds=(0xFFFFFFFF,) * 4, pitch=(0xFFFFFFFF, 1)), gain_map(GAINS, pitch=(7, 0)))
+    tags = {51009: maps, ifd.ACTIVE_AREA: make(ifd.LONG, *area), 50712: make(8, *range(-9, 20000))}
+    tags |= {51008: opcode_list(opcode(4, bytes(8)), opcode(4, b"\xff" * 8))}
+    assert fitted(tags, (4, 6, 40, 60))[1] == (9,)
+    raw = read(dng(tmp_path / "a.dng", tags | {ifd.ACTIVE_AREA: make(ifd.LONG, 3, 5, 40, 60)}))
+    assert read(write(tmp_path / "b.dng", raw)).size == raw.size
