@@ -59,7 +59,8 @@ class Meta:
         The profile, the EXIF block (TIFF header first, without the ``Exif`` marker) and the XMP packet, as bytes.
     extra
         Format details a writer needs to keep a file's character (JPEG quality, TIFF compression, ...);
-        ``"dropped"`` is a tuple of phrases on what reading left out or changed.
+        ``"dropped"`` is a tuple of phrases on what reading left out or changed, ``"not_in_dng"`` one on what a raw's
+        DNG will lack.
     """
 
     source: Path | None = None

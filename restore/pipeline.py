@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import NamedTuple
@@ -140,11 +141,20 @@ class _Run:
             self.picture = develop(self.picture, exposure_ev=settings.exposure_ev, white_balance=settings.white_balance)
 
     def measure_noise_left(self) -> None:
-        """Note on a mosaic that steps have changed what noise it has now: the DNG says it to the next program."""
-        if isinstance(self.picture, RawImage) and self.reports:
-            left = self._measured()
-            pair = left.gain, left.read**2
-            extra = self.picture.meta.extra | {"noise_left": pair, "noise_profile": (pair,)}
+        """Note on a mosaic that steps have changed what noise it has now, and which share was taken at least.
+
+        The DNG says it to the next program. What was told of the noise before is still there as far as steps kept it.
+        """
+        done = [r for r in self.reports if methods.get(r.step.method).domain is Domain.MOSAIC]
+        if isinstance(self.picture, RawImage) and done:
+            kept, left, known = math.prod(1 - r.step.strength for r in done), self._measured(), done[0].noise
+            extra = self.picture.meta.extra
+            told = extra.get("noise_profile") if known.confidence < 1 else None
+            pairs = tuple(
+                (max(left.gain, kept**2 * gain), max(left.read**2, kept**2 * square))
+                for gain, square in told or ((known.gain, known.read**2),)
+            )
+            extra = extra | {"noise_profile": pairs, "denoised": 1 - kept}
             self.picture = replace(self.picture, meta=replace(self.picture.meta, extra=extra))
 
     def choose(self, strength: float) -> None:

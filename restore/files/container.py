@@ -248,6 +248,8 @@ def not_kept(path: Path, picture: Picture, depth: int | None = None) -> tuple[st
         lost += [words for words, block in (("EXIF", picture.meta.exif), ("XMP", picture.meta.xmp)) if block]
     if container == picture.meta.format == "avif" and picture.meta.bits > 8:
         lost.append(f"{picture.meta.bits} bits a value: AVIF is written with 8")
+    if container == "dng":
+        lost += extra.get("not_in_dng", ())
     if container == "dng" and isinstance(picture, Image) and picture.meta.icc:
         lost.append("colour profile: a DNG's colours are written as those of sRGB")
     holds_floats = container in ("tiff", "jxl") and depth in (None, 32)

@@ -15,29 +15,39 @@ from restore.colour import linear_to_srgb, srgb_to_linear
 from restore.files import ifd, opcodes
 from restore.files.atomic import replacing
 from restore.files.ifd import BYTE, LONG, SHORT, UNDEFINED, Entries, Entry, Tree, ascii_text, make, rational
-from restore.files.levels import OF_LEVELS, XYZ_OF_SRGB, SensorRecord, sensor_values
+from restore.files.levels import (
+    BLACK_OF_COLUMNS,
+    BLACK_OF_ROWS,
+    OF_LEVELS,
+    WHITE,
+    XYZ_OF_SRGB,
+    SensorRecord,
+    record_of,
+    sensor_values,
+)
 from restore.files.metadata import described, exif_tree
 from restore.picture import Floats, Image, Meta, RawImage
 
 PREVIEW_SIDE = 1024
 """Longer side of the embedded preview, at most."""
 
-_WHITE, _CROP_ORIGIN, _CROP_SIZE = 50717, 50719, 50720
+_CROP_ORIGIN, _CROP_SIZE = 50719, 50720
 _NEUTRAL, _WHITE_XY, _NOISE_REDUCED = 50728, 50729, 50935
 _OLDEST_READER, _MODEL, _COLOR_MATRIX, _ILLUMINANT, _PREVIEW_SPACE = 50707, 50708, 50721, 50778, 50970
 _CFA, _LINEAR, _YCBCR, _NONE, _JPEG, _D65, _SRGB = 32803, 34892, 6, 1, 7, 21, 2
-_LENS_INFO = 50736
-"""The same four fractions as EXIF's `ifd.LENS_LIMITS`."""
+_GAIN_TABLE, _LENS_INFO = 52525, 50736
+"""ProfileGainTableMap; the same four fractions as EXIF's `ifd.LENS_LIMITS`."""
 
 _OF_MOSAIC = {
     33421, 33422, *range(50709, 50721), 50733, 50738, 50780, 50829, 50830, 50935, 51008, 51009, 51022, 51041, 51125,
+    _GAIN_TABLE,
 } - {50712}  # fmt: skip
 """Tags about the mosaic that are kept in its own directory; not the linearisation table, which is used up."""
-_STORAGE = {50706, 50707, 50712, 50740, 50828, 50933, *range(50966, 50976), 51111, 52525}
+_STORAGE = {50706, 50707, 50712, 50740, 50828, 50933, *range(50966, 50976), 51111}
 """Tags of a source that describe how it stored its pixels and previews, or point into it: never copied."""
 _OF_AREA = {33421, 33422, ifd.ACTIVE_AREA, _CROP_ORIGIN, _CROP_SIZE, 50830, 51125}
-_OF_DIGESTS = {ifd.NOISE_PROFILE, 50972, 51111, 50781}
-"""Tags that are no longer true once a pixel changed: noise profile, digests and identity of the raw data."""
+_OF_DIGESTS = {ifd.NOISE_PROFILE, _NOISE_REDUCED, 50972, 51111, 50781}
+"""Tags that are no longer true once a pixel changed: noise and its reduction, digests and identity of the raw data."""
 
 
 def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> None:
@@ -45,8 +55,9 @@ def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> Non
 
     What the source file held is kept: masked borders, black level of each site, white level, colour tags
     (verbatim from a DNG), orientation, EXIF, GPS, XMP. An unchanged mosaic gives the same numbers again. A
-    changed one is rounded to whole DN in the source's own scale; pixels that were saturated stay so; its noise
-    profile is the one that ``meta.extra["noise_left"]`` states as (S, O), variance ``S x + O`` of a signal x in 0...1.
+    changed one is rounded to whole DN in the source's own scale; pixels that were saturated, or marked for readers
+    to repair, stay so. Of a denoised one, ``meta.extra`` states which share of the noise was taken as ``"denoised"``
+    and what is left as ``"noise_profile"``: pairs (S, O) of variance ``S x + O`` of a signal x in 0...1.
 
     Parameters
     ----------
@@ -59,7 +70,7 @@ def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> Non
         The file cannot be written there.
     """
     record: SensorRecord | None = raw.meta.extra.get("sensor")
-    place = record if record and (record.size, record.cfa) == (raw.size, raw.cfa) else None
+    place = record_of(raw)
     values, changed = _whole_sensor(raw, place)
     top, left = (place.top, place.left) if place else (0, 0)
     if raw.is_bayer:  # readers disagree about odd margins: one masked row or column less makes them even
@@ -67,14 +78,12 @@ def write_dng(path: Path, raw: RawImage, *, preview: Image | None = None) -> Non
     picture = _preview(raw) if preview is None else preview
     first = {**_camera_tags(raw, record), **_about(raw.meta)}
     below = _mosaic_tags(raw, place, top, left)
-    noise_left = raw.meta.extra.get("noise_left")
-    if changed or (place is None and noise_left is not None):
-        below |= {_NOISE_REDUCED: rational(1.0)}
+    if changed or place is None:
+        before = below.get(_NOISE_REDUCED)
         for tag in _OF_DIGESTS:
             first.pop(tag, None)
             below.pop(tag, None)
-        if noise_left is not None:
-            below[ifd.NOISE_PROFILE] = make(ifd.DOUBLE, *noise_left)
+        below |= _denoised(raw, before)
     first[_OLDEST_READER] = make(BYTE, 1, 3 if opcodes.LISTS & below.keys() else 1, 0, 0)
     _write(path, first, below, values, _CFA, picture)
 
@@ -100,7 +109,21 @@ def write_linear_dng(path: Path, image: Image) -> None:
             _NEUTRAL: rational(1, 1, 1),
         }
     first[_MODEL] = ascii_text(image.meta.camera or "unknown")
-    _write(path, first, {_WHITE: make(SHORT, *(65535,) * channels)}, values, _LINEAR, image)
+    _write(path, first, {WHITE: make(SHORT, *(65535,) * channels)}, values, _LINEAR, image)
+
+
+def _denoised(raw: RawImage, before: Entry | None) -> Entries:
+    """How much of the noise was taken, by earlier programs too, and what is left, with that of rounding."""
+    if "denoised" not in raw.meta.extra:
+        return {}
+    step = 1 / (raw.white - np.mean(raw.black))
+    pairs = [(gain, square + step**2 / 12) for gain, square in raw.meta.extra["noise_profile"]]
+    earlier = (*ifd.numbers({_NOISE_REDUCED: before} if before else {}, _NOISE_REDUCED), 0.0)[0]
+    kept = (1 - raw.meta.extra["denoised"]) * (1 - min(max(earlier, 0.0), 1.0))
+    return {
+        _NOISE_REDUCED: rational(1 - kept),
+        ifd.NOISE_PROFILE: make(ifd.DOUBLE, *(value for pair in pairs for value in pair)),
+    }
 
 
 def _whole_sensor(raw: RawImage, record: SensorRecord | None) -> tuple[NDArray[np.uint16], bool]:
@@ -113,6 +136,8 @@ def _whole_sensor(raw: RawImage, record: SensorRecord | None) -> tuple[NDArray[n
     visible = whole[record.top : record.top + height, record.left : record.left + width]
     saturated = visible >= record.white
     values[saturated] = np.maximum(visible, np.uint16(np.rint(min(raw.white, 65535))))[saturated]
+    for mark in opcodes.marks_of_bad(record.raw_tags):
+        np.copyto(values, visible, where=visible == mark)
     changed = not np.array_equal(values, visible)
     visible[...] = values
     return whole, changed
@@ -148,16 +173,16 @@ def _mosaic_tags(raw: RawImage, record: SensorRecord | None, top: int, left: int
     period, (height, width) = len(raw.cfa), raw.size
     corners = top, left, top + height, left + width
     tags = {**record.raw_tags} if record else {}
-    if record and ifd.NOISE_PROFILE in record.tags:  # some programs put it into the first directory
-        tags.setdefault(ifd.NOISE_PROFILE, record.tags[ifd.NOISE_PROFILE])
-    source = {code: entry for code, entry in tags.items() if code in _OF_MOSAIC}
+    for tag, entry in (record.tags if record else {}).items():
+        if tag in (ifd.NOISE_PROFILE, _GAIN_TABLE):  # some programs put it into the first directory
+            tags.setdefault(tag, entry)
+    source = {code: entry for code, entry in tags.items() if code in _OF_MOSAIC - opcodes.LISTS}
+    source |= opcodes.fitted(tags, corners)[0]
     same_area = ifd.ACTIVE_AREA not in source or ifd.numbers(source, ifd.ACTIVE_AREA) == corners
     if record and not (same_area and (record.black, record.white) == (raw.black, raw.white)):
         source = {code: source[code] for code in source.keys() - OF_LEVELS}
     if not same_area:
         source = {code: source[code] for code in source.keys() - _OF_AREA}
-        if ifd.numbers(tags, ifd.ACTIVE_AREA)[:2] != corners[:2]:  # their sites count from its first
-            source = {code: source[code] for code in source.keys() - {51009, 51022}}
     black = [level for row in raw.black for level in row]
     whole_numbers = all(level == round(level) for level in black)
     made = {
@@ -167,13 +192,19 @@ def _mosaic_tags(raw: RawImage, record: SensorRecord | None, top: int, left: int
         50711: make(SHORT, 1),
         ifd.BLACK_REPEAT: make(SHORT, period, period),
         ifd.BLACK: make(LONG, *map(round, black)) if whole_numbers else rational(*black),
-        _WHITE: make(LONG, round(raw.white)),
+        WHITE: make(LONG, round(raw.white)),
         ifd.ACTIVE_AREA: make(LONG, *corners),
         _CROP_ORIGIN: make(LONG, 0, 0),
         _CROP_SIZE: make(LONG, width, height),
     }
     if ifd.BLACK in source:
         made.pop(ifd.BLACK_REPEAT)
+    if record and record.offsets and not {BLACK_OF_ROWS, BLACK_OF_COLUMNS} & source.keys():
+        rows, columns = record.offsets
+        made |= {
+            BLACK_OF_ROWS: rational(*rows.tolist(), signed=True),
+            BLACK_OF_COLUMNS: rational(*columns.tolist(), signed=True),
+        }
     return made | source
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,16 @@ XYZ_OF_SRGB = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.0
 """Linear sRGB to XYZ under D65, with the digits LibRaw uses."""
 
 _KODAK_MATRIX, _WHITE_XY = 37400, 50729
-_BLACK_DELTAS = {50715, 50716}
-OF_LEVELS = {ifd.BLACK_REPEAT, ifd.BLACK, *_BLACK_DELTAS, 50717}
+BLACK_OF_COLUMNS, BLACK_OF_ROWS, WHITE = 50715, 50716, 50717
+"""How far black of each column and row of the active area lies above the level, and white."""
+OF_LEVELS = {ifd.BLACK_REPEAT, ifd.BLACK, BLACK_OF_COLUMNS, BLACK_OF_ROWS, WHITE}
 """Tags of black and white levels."""
 _LARGEST = 64
 """Sides of a table of black levels that are believed."""
 Cfa = tuple[tuple[int, ...], ...]
 Black = tuple[tuple[float, ...], ...]
+Offsets = tuple[Floats, Floats] | None
+"""What is added to black in each row and each column of the visible area, in DN; None where it is nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,8 @@ class SensorRecord:
         Gains of R, G, B that make a white card in D65 neutral: the scale of a DNG's ColorMatrix1.
     tags, raw_tags
         Tags of a DNG's first and of its raw directory, verbatim; empty for other formats.
+    offsets
+        What a DNG adds to ``black`` in each row and column of the visible area.
     """
 
     values: NDArray[np.uint16]
@@ -56,23 +62,37 @@ class SensorRecord:
     daylight: tuple[float, float, float]
     tags: ifd.Entries = field(default_factory=dict)
     raw_tags: ifd.Entries = field(default_factory=dict)
+    offsets: Offsets = None
 
     def mosaic(self) -> Floats:
         """Return the visible area, black subtracted, white = 1."""
         (height, width), top, left = self.size, self.top, self.left
-        return scaled(self.values[top : top + height, left : left + width], self.black, self.white)
+        return scaled(self.values[top : top + height, left : left + width], self.black, self.white, self.offsets)
 
 
-def scaled(values: NDArray[np.uint16], black: Black, white: float) -> Floats:
+def record_of(raw: RawImage) -> SensorRecord | None:
+    """Return the record of a mosaic that is the visible area of its sensor, as it was read."""
+    record: SensorRecord | None = raw.meta.extra.get("sensor")
+    return record if record and (record.size, record.cfa) == (raw.size, raw.cfa) else None
+
+
+def scaled(values: NDArray[np.uint16], black: Black, white: float, offsets: Offsets = None) -> Floats:
     """Subtract black and divide by ``white - black`` site by site."""
     mosaic = values.astype(np.float32)
-    rows, columns = len(black), len(black[0])
-    for row in range(rows):
-        for column in range(columns):
-            site = mosaic[row::rows, column::columns]
-            site -= np.float32(black[row][column])
-            site /= np.float32(white - black[row][column])
+    for site, level in _levels(black, offsets):
+        part = mosaic[site]
+        part -= np.float32(level)
+        part /= np.float32(white - level)
     return mosaic
+
+
+def _levels(black: Black, offsets: Offsets) -> Iterator[tuple[tuple[slice, slice], Any]]:
+    """Give the places of each site of the pattern and their black level: one, or those of its rows and columns."""
+    rows, columns = np.shape(black)
+    for row, column in np.ndindex(rows, columns):
+        places = np.s_[row::rows, column::columns]
+        level = np.float64(black[row][column])
+        yield places, level if offsets is None else level + offsets[0][places[0], None] + offsets[1][places[1]]
 
 
 def sensor_values(raw: RawImage) -> NDArray[np.uint16]:
@@ -83,18 +103,15 @@ def sensor_values(raw: RawImage) -> NDArray[np.uint16]:
     >>> sensor_values(RawImage(mosaic, RGGB, flat, 110.0)).tolist()
     [[0, 10], [20, 110]]
     """
-    values = np.empty(raw.size, np.uint16)
-    rows, columns = len(raw.black), len(raw.black[0])
-    for row in range(rows):
-        for column in range(columns):
-            black = np.float32(raw.black[row][column])
-            site = raw.mosaic[row::rows, column::columns] * (np.float32(raw.white) - black) + black
-            values[row::rows, column::columns] = np.rint(site).clip(0, 65535)
+    values, record = np.empty(raw.size, np.uint16), record_of(raw)
+    for site, level in _levels(raw.black, record.offsets if record else None):
+        black = np.float32(level)
+        values[site] = np.rint(raw.mosaic[site] * (np.float32(raw.white) - black) + black).clip(0, 65535)
     return values
 
 
-def pattern(raw: Any, path: Path, raw_tags: ifd.Entries) -> tuple[Cfa, Black]:
-    """Colour and black level of each site of the pattern, from the visible area's top left pixel.
+def pattern(raw: Any, path: Path, raw_tags: ifd.Entries) -> tuple[Cfa, Black, Offsets]:
+    """Colour and black level of each site of the pattern, from the visible area's top left pixel; offsets of black.
 
     Raises
     ------
@@ -111,7 +128,8 @@ def pattern(raw: Any, path: Path, raw_tags: ifd.Entries) -> tuple[Cfa, Black]:
         problem = f"a sensor of colours {colours} in a pattern that is neither Bayer nor X-Trans"
         raise UnsupportedError(path, f"{problem}; convert it to linear DNG")
     black = tuple(tuple(float(levels[colour]) for colour in row) for row in places)
-    return cfa, _black_of_dng(raw_tags, black, top, left)
+    offsets = _offsets_of_dng(raw_tags, raw.raw_image_visible.shape, top, left)
+    return cfa, *_black_of_dng(raw_tags, black, offsets, top, left)
 
 
 def _is_known(cfa: Cfa) -> bool:
@@ -122,28 +140,66 @@ def _is_known(cfa: Cfa) -> bool:
     return len(cfa) == 6 and {0, 1, 2} == set(colours)
 
 
-def _black_of_dng(raw_tags: ifd.Entries, black: Black, top: int, left: int) -> Black:
-    """Black of each site by a DNG's own tag, where LibRaw's is not enough.
+def _black_of_dng(raw_tags: ifd.Entries, black: Black, offsets: Offsets, top: int, left: int) -> tuple[Black, Offsets]:
+    """Black of each site by a DNG's own tag, where LibRaw's is not enough, and what to add in rows and columns.
 
     rawpy has no more than one level a colour, cut to whole numbers, which is too few for 6x6 and for tables larger
-    than the pattern (of which each site gets its mean); and where LibRaw moves the visible area by a pixel against
-    the active area (it makes odd Bayer margins even), it forgets to move the levels.
+    than the pattern (of which each site gets its mean); where LibRaw moves the visible area by a pixel against
+    the active area (it makes odd Bayer margins even), it forgets to move the levels; of offsets it knows the mean.
     """
-    area = (*ifd.integers(raw_tags, ifd.ACTIVE_AREA), 0, 0)
-    repeat = ifd.integers(raw_tags, ifd.BLACK_REPEAT) or (1, 1)
-    levels = ifd.numbers(raw_tags, ifd.BLACK)
-    period, shift = len(black), (area[0] - top, area[1] - left)
-    if not levels or _BLACK_DELTAS & raw_tags.keys() or len(repeat) != 2 or len(levels) != math.prod(repeat):
-        return black
-    if max(repeat) > _LARGEST:
-        return black
-    height, width = (math.lcm(period, side) for side in repeat)
-    table = np.tile(np.reshape(np.array(levels, float), repeat), (height // repeat[0], width // repeat[1]))
+    table, period, shift = _table(raw_tags, offsets), len(black), _shift(raw_tags, top, left)
+    if table is None:
+        return black, _centred(offsets)
+    is_enough = period <= 2 and shift == (0, 0) and max(table.shape) <= period
+    height, width = (math.lcm(period, side) for side in table.shape)
+    table = np.tile(table, (height // table.shape[0], width // table.shape[1]))
     table = np.roll(table, shift, (0, 1)).reshape(height // period, period, width // period, period).mean((0, 2))
-    is_enough = period == 2 and shift == (0, 0) and max(repeat) <= 2
-    if is_enough and not (np.abs(table - black) < 1).all():  # LibRaw measured it where the sensor is masked
-        return black
-    return tuple(tuple(row) for row in table.tolist())
+    mean = sum(float(each.mean()) for each in offsets or ())
+    if is_enough and not (np.abs(table + mean - black) < (2 if offsets else 1)).all():  # LibRaw measured it at the mask
+        return black, _centred(offsets)
+    return tuple(tuple(row) for row in table.tolist()), offsets
+
+
+def grey_levels(raw: Any, raw_tags: ifd.Entries) -> tuple[Black, Offsets]:
+    """Black of a sensor without colours: of each site of a DNG's table, else one by LibRaw; offsets of black."""
+    top, left = raw.sizes.top_margin, raw.sizes.left_margin
+    offsets = _offsets_of_dng(raw_tags, raw.raw_image_visible.shape[:2], top, left)
+    table = _table(raw_tags, offsets)
+    if table is None or table.size == 1:
+        return _black_of_dng(raw_tags, ((float(raw.black_level_per_channel[0]),),), offsets, top, left)
+    return tuple(tuple(row) for row in np.roll(table, _shift(raw_tags, top, left), (0, 1)).tolist()), offsets
+
+
+def _table(raw_tags: ifd.Entries, offsets: Offsets) -> NDArray[np.float64] | None:
+    """Return a DNG's table of black levels, counted from its active area; None if there is none that makes sense."""
+    repeat = ifd.integers(raw_tags, ifd.BLACK_REPEAT) or (1, 1)
+    levels = ifd.numbers(raw_tags, ifd.BLACK) or (0.0,) * (offsets is not None)
+    if not levels or len(repeat) != 2 or len(levels) != math.prod(repeat) or max(repeat) > _LARGEST:
+        return None
+    return np.reshape(np.array(levels, float), repeat)
+
+
+def _shift(raw_tags: ifd.Entries, top: int, left: int) -> tuple[int, int]:
+    """Return how far down and right of the visible area a DNG's active area begins."""
+    area = (*ifd.integers(raw_tags, ifd.ACTIVE_AREA), 0, 0)
+    return area[0] - top, area[1] - left
+
+
+def _offsets_of_dng(raw_tags: ifd.Entries, size: tuple[int, int], top: int, left: int) -> Offsets:
+    """Return what a DNG adds to black in each row and column of the visible area."""
+    area, found = ifd.integers(raw_tags, ifd.ACTIVE_AREA), list[Floats]()
+    for axis, (tag, start) in enumerate(((BLACK_OF_ROWS, top), (BLACK_OF_COLUMNS, left))):
+        values = np.array(ifd.numbers(raw_tags, tag), np.float32)
+        begin = start - (area[axis] if len(area) == 4 else 0)
+        part = values[max(0, begin) :][: size[axis]] if begin >= 0 else values[:0]
+        is_whole = len(part) == size[axis] and bool(np.isfinite(part).all())
+        found.append(part if is_whole else np.zeros(size[axis], np.float32))
+    return (found[0], found[1]) if any(part.any() for part in found) else None
+
+
+def _centred(offsets: Offsets) -> Offsets:
+    """Return offsets from a level that holds their mean already."""
+    return offsets and (offsets[0] - offsets[0].mean(), offsets[1] - offsets[1].mean())
 
 
 def white_level(raw: Any, *, is_dng: bool) -> float:
@@ -154,6 +210,20 @@ def white_level(raw: Any, *, is_dng: bool) -> float:
     white = float(raw.white_level)
     own = () if is_dng else raw.camera_white_level_per_channel or ()
     return min([white, *(float(level) for level in own if level > white / 2 and abs(level - white / 1.07) > 1)])
+
+
+def linear_white(raw: Any, tags: ifd.Entries) -> int:
+    """White of linear light once black is subtracted, as LibRaw's ``user_sat`` wants it.
+
+    LibRaw lowers white by the least of four levels of black, the last of which is 0 where there are three colours.
+    Where these have unequal spans from black to white, it scales their gains to the largest, and then divides by the
+    least.
+    """
+    black, gains = np.array(raw.black_level_per_channel), np.array(raw.camera_whitebalance[:3])
+    white = np.array(ifd.numbers(tags, WHITE) or [raw.white_level - black[0] + black[:3].min()])
+    if len(white) not in (1, 3) or black.min() > 0 or gains.min() <= 0:
+        return int(raw.white_level - black[0] + black.min())
+    return round(float((gains * (white - black[:3])).min() / gains.min()))
 
 
 def gains_of(*candidates: list[float]) -> tuple[float, float, float]:

@@ -19,22 +19,32 @@ from restore.files import ifd, isolated, parcel
 from restore.files.container import Limits, kind_of, opened
 from restore.files.levels import (
     OF_LEVELS,
+    WHITE,
+    Black,
+    Offsets,
     SensorRecord,
     camera_to_srgb,
     gains_by_white,
     gains_of,
+    grey_levels,
+    linear_white,
     pattern,
     scaled,
     white_level,
 )
 from restore.files.metadata import described, exif_body, exif_tree, meta_from
-from restore.files.opcodes import corrections
+from restore.files.opcodes import corrections, fitted
 from restore.picture import Image, Meta, Picture, RawImage
 
 _ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)
 """EXIF orientations by LibRaw's flip: 1 mirrors columns, 2 rows, 4 swaps both before."""
 
-_CFA, _FLOAT, _PRIVATE, _IPTC = 32803, 3, 50740, 33723
+_DEFLATED, _FLOAT_PREDICTORS, _WHOLE_FLOAT = {(8,), (32946,)}, {(3,), (34894,), (34895,)}, 32
+_CFA, _LINEAR, _FLOAT, _PRIVATE, _IPTC = 32803, 34892, 3, 50740, 33723
+_MOVED = "corrections of a lens whose picture begins one pixel before the one that is written (opcodes {})"
+_TURNED = "gain and colour tables of a profile that are stored in the other byte order"
+_IN_ORDER = {52525, 52543, 52544}
+"""Those tables: blocks of numbers in the byte order of the file, whose layout is not known here."""
 _STRETCH = "the true proportions: its pixels are not square, and the picture is not stretched"
 _ROUNDED = "floating-point sensor data: rounded to whole numbers of 14 bits"
 
@@ -97,26 +107,29 @@ def _said(error: Exception) -> str:
 def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
     """Turn what LibRaw unpacked into a picture."""
     ifds = [*ifd.directories(view)]
+    lost = tuple[str, ...]()
+    if ifds and ifd.layout(view)[0].order == ">":  # a DNG is written with the least significant byte first
+        lost = (_TURNED,) * any(_IN_ORDER & tags.keys() for tags in ifds)
+        ifds = [{code: tags[code] for code in tags.keys() - _IN_ORDER} for tags in ifds]
     first = ifds[0] if ifds else {}
     is_dng = ifd.DNG_VERSION in first
-    mosaics = [tags for tags in ifds if ifd.numbers(tags, ifd.PHOTOMETRIC) == (_CFA,)]
-    raw_tags = max(mosaics, key=lambda tags: ifd.numbers(tags, ifd.WIDTH), default={})
+    colours = (_LINEAR if raw.raw_type == rawpy.RawType.Stack or raw.num_colors == 1 else _CFA,)
+    sensors = [tags for tags in ifds if ifd.numbers(tags, ifd.PHOTOMETRIC) == colours]
+    raw_tags = max(sensors, key=lambda tags: ifd.numbers(tags, ifd.WIDTH), default={})
     meta = _meta(raw, path, shot(view) or ({} if first else _shot_of_thumbnail(raw)), first)
+    if _FLOAT in ifd.numbers(raw_tags, ifd.SAMPLE_FORMAT):
+        raw_tags = _without_float_levels(path, raw_tags)
+        meta = replace(meta, extra={"dropped": (*meta.extra.get("dropped", ()), _ROUNDED)})
     if raw.raw_type == rawpy.RawType.Stack:
-        return _developed(raw, path, meta)
+        return _developed(raw, path, meta, raw_tags)
     if raw.raw_image is None:
         raise UnsupportedError(path, "floating-point sensor data; convert it to a 16-bit DNG")
     white = white_level(raw, is_dng=is_dng)
-    if white <= (dark := max(raw.black_level_per_channel)):
-        raise ReadError(path, f"white level {white:g} is not above black level {dark:g}; the file is damaged")
+    _check_white(path, white, (tuple(raw.black_level_per_channel),), None)
     if raw.num_colors == 1 or raw.raw_pattern is None:
-        return _grey(raw, path, meta, white)
-    if ifd.numbers(raw_tags, ifd.SAMPLE_FORMAT) == (_FLOAT,):
-        raw_tags = _without_float_levels(path, raw_tags)
-        meta = replace(meta, extra={"dropped": (*meta.extra.get("dropped", ()), _ROUNDED)})
-    cfa, black = pattern(raw, path, raw_tags)
-    if white <= (dark := max(map(max, black))):
-        raise ReadError(path, f"white level {white:g} is not above black level {dark:g}; the file is damaged")
+        return _grey(raw, path, meta, raw_tags, white)
+    cfa, black, offsets = pattern(raw, path, raw_tags)
+    _check_white(path, white, black, offsets)
     record = SensorRecord(
         values=parcel.kept(raw.raw_image),
         top=raw.sizes.top_margin,
@@ -129,11 +142,15 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
         daylight=gains_of(raw.daylight_whitebalance),
         tags=first if is_dng else {},
         raw_tags=raw_tags if is_dng else {},
+        offsets=offsets,
     )
     record.values.flags.writeable = False
     maps, others = corrections(record.raw_tags, record.top, record.left)
     others += (_STRETCH,) if raw.sizes.pixel_aspect != 1 else ()
     extra = {**meta.extra, "sensor": record, "gain_maps": maps, "undeveloped": others}
+    if codes := ", ".join(map(str, _unfit(record)[:10])):
+        lost += (_MOVED.format(codes),)
+    extra |= {"not_in_dng": lost} if lost else {}
     extra |= _noise_profile(raw_tags, first)
     # A worker sends the sensor's values alone; whoever asked scales them.
     mosaic = np.broadcast_to(np.float32(0), record.size) if isolated.is_inside() else record.mosaic()
@@ -148,15 +165,34 @@ def _picture(raw: Any, path: Path, view: ifd.Buffer) -> Picture:
     )
 
 
+def _check_white(path: Path, white: float, black: Black, offsets: Offsets) -> None:
+    """Refuse a white level that is not above all of black."""
+    dark = max(map(max, black)) + sum(float(each.max()) for each in offsets or ())
+    if white <= dark:
+        raise ReadError(path, f"white level {white:g} is not above black level {dark:g}; the file is damaged")
+
+
+def _unfit(record: SensorRecord) -> tuple[int, ...]:
+    """Numbers of the opcodes that count from where the visible area does not begin."""
+    height, width = record.size
+    return fitted(record.raw_tags, (record.top, record.left, record.top + height, record.left + width))[1]
+
+
 def _without_float_levels(path: Path, raw_tags: ifd.Entries) -> ifd.Entries:
     """Return the tags without levels: LibRaw makes whole numbers of floats, with levels on a scale of its own.
 
     Raises
     ------
     UnsupportedError
-        It would round a black level.
+        It would round a black level, divide by a white level that is none, or unpack them wrongly.
     """
-    if any(level % 1 for level in ifd.numbers(raw_tags, ifd.BLACK)):
+    if ifd.numbers(raw_tags, ifd.CODEC) in _DEFLATED and ifd.numbers(raw_tags, ifd.PREDICTOR) not in _FLOAT_PREDICTORS:
+        problem = "floating-point sensor data deflated without the predictor for floats, which LibRaw needs"
+        raise UnsupportedError(path, f"{problem}; write it uncompressed or with predictor 3")
+    if WHITE not in raw_tags and min(ifd.numbers(raw_tags, ifd.BITS), default=32) < _WHOLE_FLOAT:
+        problem = "floating-point sensor data of less than 32 bits and no WhiteLevel, for which LibRaw takes 65535"
+        raise UnsupportedError(path, f"{problem}; add a WhiteLevel of 1, or convert it to 32 bits")
+    if any(level % 1 for tag in OF_LEVELS - {WHITE} for level in ifd.numbers(raw_tags, tag)):
         raise UnsupportedError(path, "floating-point sensor data above a fractional black level; convert it to 16 bits")
     return {code: raw_tags[code] for code in raw_tags.keys() - OF_LEVELS}
 
@@ -172,10 +208,13 @@ def _noise_profile(*directories: ifd.Entries) -> dict[str, tuple[tuple[float, fl
     return {}
 
 
-def _developed(raw: Any, path: Path, meta: Meta) -> Image:
+def _developed(raw: Any, path: Path, meta: Meta, tags: ifd.Entries) -> Image:
     """Picture of a file that holds three colours a pixel, by LibRaw, encoded as sRGB."""
     if raw.num_colors != 3:
         raise UnsupportedError(path, f"{raw.num_colors} colours a pixel; convert it to linear DNG")
+    white = linear_white(raw, tags)
+    if white < 1:
+        raise ReadError(path, "its white level is not above its black level; the file is damaged")
     pixels = raw.postprocess(
         gamma=(2.4, 12.92),
         output_bps=16,
@@ -183,18 +222,20 @@ def _developed(raw: Any, path: Path, meta: Meta) -> Image:
         use_camera_wb=True,
         no_auto_bright=True,
         adjust_maximum_thr=0.0,
+        user_sat=white,
         user_flip=0,
     )
     return Image(pixels.astype(np.float32) / np.float32(65535), meta=meta)
 
 
-def _grey(raw: Any, path: Path, meta: Meta, white: float) -> Image:
+def _grey(raw: Any, path: Path, meta: Meta, tags: ifd.Entries, white: float) -> Image:
     """Picture of a monochrome sensor, encoded as sRGB."""
     if raw.num_colors != 1:
         raise UnsupportedError(path, f"a sensor with {raw.num_colors} colours but no known pattern; use linear DNG")
-    black = float(raw.black_level_per_channel[0])
+    black, offsets = grey_levels(raw, tags)
+    _check_white(path, white, black, offsets)
     values = raw.raw_image_visible.reshape(raw.raw_image_visible.shape[:2])
-    return Image(linear_to_srgb(scaled(values, ((black,),), white))[..., None], meta=meta)
+    return Image(linear_to_srgb(scaled(values, black, white, offsets))[..., None], meta=meta)
 
 
 def shot(view: ifd.Buffer) -> ifd.Tree:

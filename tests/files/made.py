@@ -94,8 +94,8 @@ DNG_TAGS = {
 }
 
 
-def dng(path, tags=None, values=None):
-    """A DNG of one directory, with ``tags`` beside or in place of `DNG_TAGS`."""
+def dng(path, tags=None, values=None, order="<"):
+    """A DNG of one directory, with ``tags`` beside or in place of `DNG_TAGS`; those of None are left out."""
     if values is None:
         values = np.random.default_rng(5).integers(500, 15100, (40, 60)).astype(np.uint16)
     layout = {
@@ -112,9 +112,9 @@ def dng(path, tags=None, values=None):
         ifd.PLANAR: make(ifd.SHORT, 1),
         ifd.SAMPLE_FORMAT: make(ifd.SHORT, 3 if values.dtype.kind == "f" else 1),
     }
-    tree = layout | DNG_TAGS | (tags or {})
+    tree = {tag: entry for tag, entry in (layout | DNG_TAGS | (tags or {})).items() if entry}
     tree[ifd.PLACES] = make(ifd.LONG, len(ifd.block(tree)))
-    path.write_bytes(ifd.block(tree) + values.tobytes())
+    path.write_bytes(ifd.block(tree, order) + values.astype(values.dtype.newbyteorder(order)).tobytes())
     return path
 
 

@@ -172,7 +172,7 @@ def test_a_changed_mosaic_keeps_border_and_saturation_and_is_rounded(tmp_path):
     border = record.values.copy()
     border[3:43, 5:45] = visible
     np.testing.assert_array_equal(values, border[1:, 1:])
-    assert raw_ifd(tmp_path / "a.dng")[50935] == ifd.rational(1.0)
+    assert 50935 not in raw_ifd(tmp_path / "a.dng")  # nobody said that it was denoised
 
 
 @pytest.mark.parametrize("pairs", [((1e-4, 2e-6),), ((1e-4, 2e-6), (2e-4, 3e-6), (4e-4, 5e-6))])
@@ -188,9 +188,19 @@ def test_noise_profile_is_read_kept_and_made_anew_when_a_pixel_changes(pairs, tm
     darker = replace(raw, mosaic=raw.mosaic * np.float32(0.5))
     write_dng(tmp_path / "unknown.dng", darker)
     assert "noise_profile" not in read_raw(tmp_path / "unknown.dng").meta.extra
-    known = replace(darker, meta=replace(raw.meta, extra={**extra, "noise_left": (5e-5, 1e-7)}))
+    half = tuple((gain / 2, square / 2) for gain, square in pairs)
+    known = replace(darker, meta=replace(raw.meta, extra={**extra, "noise_profile": half, "denoised": 0.75}))
     write_dng(tmp_path / "known.dng", known)
-    assert read_raw(tmp_path / "known.dng").meta.extra["noise_profile"] == ((5e-5, 1e-7),)
+    assert raw_ifd(tmp_path / "known.dng")[50935] == ifd.rational(0.75)
+    again = read_raw(tmp_path / "known.dng")
+    step = 1 / (1000 - np.mean(raw.black))
+    np.testing.assert_allclose(again.meta.extra["noise_profile"], np.array(half) + [0, step**2 / 12])
+    more = replace(again, mosaic=again.mosaic * np.float32(0.5))
+    write_dng(tmp_path / "noisy.dng", more)
+    assert not {50935, 51041} & raw_ifd(tmp_path / "noisy.dng").keys()
+    more = replace(more, meta=replace(again.meta, extra={**again.meta.extra, "denoised": 0.2}))
+    write_dng(tmp_path / "twice.dng", more)
+    assert raw_ifd(tmp_path / "twice.dng")[50935] == ifd.rational(0.8)
 
 
 def raw_ifd(path):

@@ -7,7 +7,7 @@ from made import dng
 
 from restore.files import ifd, not_kept, read, write
 from restore.files.ifd import make
-from restore.files.opcodes import LISTS
+from restore.files.opcodes import LISTS, fitted
 from restore.files.sensor import read_raw
 from restore.raw.develop import develop
 
@@ -55,7 +55,25 @@ def test_a_map_for_each_site_counts_from_the_active_area(tmp_path):
     assert raw.meta.extra["sensor"].top == 6
     np.testing.assert_array_equal(shaded(raw)[:2, :2], [[5, 4], [3, 2]])
     assert (shaded(raw)[0::2, 0::2] == 5).all()
-    assert 51009 not in [*ifd.directories(write(tmp_path / "b.dng", raw).read_bytes())][1]  # would name other sites
+    again = read_raw(write(tmp_path / "b.dng", raw))
+    np.testing.assert_array_equal(shaded(again), shaded(raw))
+
+
+@pytest.mark.parametrize("area", [(5, 7, 39, 59), (0, 0, 40, 60), (3, 4, 40, 60), (4, 3, 39, 57)])
+@pytest.mark.parametrize("place", [51009, 51022])
+def test_maps_are_written_as_the_visible_area_counts_their_sites_and_points(area, place, tmp_path):
+    height, width = area[2] - area[0], area[3] - area[1]
+    bounds = {"bounds": (0, 1, height, width), "origin": (0.1, -0.2)}
+    maps = opcode_list(gain_map(GAINS, **bounds), gain_map(GAINS.T, pitch=(2, 3), **bounds), opcode(3, bytes(8)))
+    raw = read_raw(dng(tmp_path / "a.dng", {place: maps, ifd.ACTIVE_AREA: make(ifd.LONG, *area)}))
+    is_moved = any(side % 2 for side in area[:2])
+    assert len([words for words in not_kept(tmp_path / "b.dng", raw) if "opcodes 3" in words]) == is_moved
+    assert not [words for words in not_kept(tmp_path / "b.png", develop(raw)) if "begins one pixel" in words]
+    path = write(tmp_path / "b.dng", raw)
+    again, tags = read_raw(path), [*ifd.directories(path.read_bytes())][1]
+    assert (tags[place] == maps) is not is_moved
+    np.testing.assert_allclose(shaded(again), shaded(raw), rtol=1e-5)
+    assert len(again.meta.extra["gain_maps"]) == 2 * (place == 51009)
 
 
 def test_an_evenly_lit_card_behind_a_shading_lens_is_developed_even(tmp_path):
@@ -82,6 +100,22 @@ def test_what_is_not_applied_is_said_of_the_picture_and_kept_in_a_dng(tmp_path):
     assert {code: below.get(code) for code in LISTS & lists.keys()} == lists
 
 
+@pytest.mark.parametrize("table", [None, (np.arange(16384) * 3 + 7).clip(0, 45007)])
+def test_pixels_that_are_marked_bad_stay_marked(table, tmp_path):
+    values = np.random.default_rng(5).integers(700, 14000, (40, 60)).astype(np.uint16)
+    values[::7, ::9] = 3
+    tags = {51008: opcode_list(opcode(4, struct.pack(">II", 3, 0)), opcode(5, bytes(12)))}
+    if table is not None:
+        tags |= {50712: make(ifd.SHORT, *table.tolist()), 50717: make(ifd.LONG, 45007)}
+    raw = read_raw(dng(tmp_path / "a.dng", tags, values))
+    path = write(tmp_path / "b.dng", replace(raw, mosaic=raw.mosaic * np.float32(0.5)))
+    written = read_raw(path).meta.extra["sensor"].values
+    mark = 3 if table is None else 16
+    np.testing.assert_array_equal(written == mark, values == 3)
+    below = [*ifd.directories(path.read_bytes())][1]
+    assert below[51008] == opcode_list(opcode(4, struct.pack(">II", mark, 0)), opcode(5, bytes(12)))
+
+
 @pytest.mark.parametrize(
     "damaged",
     [
@@ -89,6 +123,7 @@ def test_what_is_not_applied_is_said_of_the_picture_and_kept_in_a_dng(tmp_path):
         b"\0\0",
         opcode(9, b""),
         opcode(9, bytes(76)),
+        opcode(4, b"1"),
         gain_map(GAINS)[:-4],
         gain_map(GAINS, plane=1),
         gain_map(GAINS, pitch=(0, 1)),
@@ -102,6 +137,17 @@ def test_what_is_not_applied_is_said_of_the_picture_and_kept_in_a_dng(tmp_path):
 )
 def test_damaged_opcodes_change_nothing(damaged, tmp_path):
     tag = ifd.Entry(ifd.UNDEFINED, struct.pack(">I", 0xFFFFFFFF) + damaged)
-    raw = read_raw(dng(tmp_path / "a.dng", {51009: tag}))
+    raw = read_raw(dng(tmp_path / "a.dng", {51008: tag, 51009: tag, 50712: make(ifd.SHORT, *range(0, 65536, 4))}))
     assert (shaded(raw) == 1).all()
     assert develop(raw).size == (40, 60)
+    assert read_raw(write(tmp_path / "b.dng", raw)).size == (40, 60)
+
+
+@pytest.mark.parametrize("area", [(3, 5, 40, 60), (0xFFFFFFFF, 0xFFFFFFFE, 7, 3), (39, 59, 0, 0)])
+def test_damaged_places_and_tables_harm_nobody(area, tmp_path):
+    maps = opcode_list(gain_map(GAINS, bounds=(0xFFFFFFFF,) * 4, pitch=(0xFFFFFFFF, 1)), gain_map(GAINS, pitch=(7, 0)))
+    tags = {51009: maps, ifd.ACTIVE_AREA: make(ifd.LONG, *area), 50712: make(8, *range(-9, 20000))}
+    tags |= {51008: opcode_list(opcode(4, bytes(8)), opcode(4, b"\xff" * 8))}
+    assert fitted(tags, (4, 6, 40, 60))[1] == (9,)
+    raw = read(dng(tmp_path / "a.dng", tags | {ifd.ACTIVE_AREA: make(ifd.LONG, 3, 5, 40, 60)}))
+    assert read(write(tmp_path / "b.dng", raw)).size == raw.size

@@ -1,16 +1,18 @@
 """Raw files made tag by tag: what a DNG says of its levels and place is what counts."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from made import dng
 
-from restore.errors import ReadError, UnsupportedError
+from restore.colour import srgb_to_linear
+from restore.errors import ReadError
 from restore.files import ifd, not_kept, read, write
 from restore.files.dng import write_dng
 from restore.files.ifd import make, rational
-from restore.files.levels import white_level
+from restore.files.levels import sensor_values, white_level
 from restore.files.metadata import exif_tree
 from restore.files.sensor import read_raw
 from restore.raw.develop import develop
@@ -50,27 +52,58 @@ def test_each_site_gets_the_mean_of_a_larger_table_of_black(tmp_path):
     np.testing.assert_array_equal(rewritten(raw, tmp_path).mosaic, raw.mosaic)
 
 
+ROWS, COLUMNS = np.random.default_rng(9).integers(-90, 200, 40) / 8, np.random.default_rng(8).integers(-90, 90, 60) / 4
+ODD = {ifd.ACTIVE_AREA: make(ifd.LONG, 3, 5, 39, 60)}  # LibRaw makes it begin at 4, 6
+
+
+@pytest.mark.parametrize("tags", [{}, ODD, {ifd.BLACK: make(ifd.SHORT, 0)}])
+@pytest.mark.parametrize("which", [(50715, 50716), (50715,), (50716,)])
+def test_rows_and_columns_have_a_black_level_of_their_own(tags, which, tmp_path):
+    top, left = 3 * (tags is ODD), 5 * (tags is ODD)
+    rows, columns = ROWS * (50716 in which), COLUMNS * (50715 in which)
+    black = (0 if ifd.BLACK in tags else 600) + rows[:, None] + columns
+    light = np.linspace(0.01, 0.99, 2400).reshape(40, 60)
+    values = np.rint(black + light * (15000 - black)).astype(np.uint16)
+    values[5, 7] = 15000
+    offsets = {
+        50715: rational(*columns[left:], signed=True),
+        50716: rational(*rows[top : 39 if top else 40], signed=True),
+    }
+    path = dng(tmp_path / "a.dng", tags | {tag: offsets[tag] for tag in which}, values)
+    raw = read_raw(path)
+    np.testing.assert_array_equal(read(path).mosaic, raw.mosaic)
+    np.testing.assert_array_equal(sensor_values(raw), values[top + top % 2 : 40 - top % 2, left + left % 2 :])
+    expected = ((values - black) / (15000 - black))[top + top % 2 : 40 - top % 2, left + left % 2 :]
+    np.testing.assert_allclose(raw.mosaic, expected, atol=1e-6)
+    assert raw.mosaic.max() == 1
+    np.testing.assert_array_equal(rewritten(raw, tmp_path).mosaic, raw.mosaic)
+    changed = replace(raw, black=((601.0, 602.0), (603.0, 604.0)), white=14000.0)
+    np.testing.assert_allclose(rewritten(changed, tmp_path).mosaic.clip(max=1), raw.mosaic, atol=6e-5)
+
+
+def test_black_that_is_measured_at_the_mask_holds_the_mean_of_rows(tmp_path):
+    black = 640 + ROWS - ROWS.mean()
+    values = np.rint(np.broadcast_to(black[:, None] + 1000, (40, 60))).astype(np.uint16)
+    values[:, :8] = 640
+    tags = {ifd.ACTIVE_AREA: make(ifd.LONG, 0, 8, 40, 60), 50830: make(ifd.LONG, 0, 0, 40, 8)}
+    raw = read_raw(dng(tmp_path / "a.dng", tags | {50716: rational(*ROWS, signed=True)}, values))
+    assert raw.black == ((640, 640), (640, 640))
+    np.testing.assert_allclose(raw.mosaic, 1000 / (15000 - 640), atol=2e-4)
+    np.testing.assert_array_equal(rewritten(raw, tmp_path).mosaic, raw.mosaic)
+
+
+def test_offsets_of_black_that_do_not_fit_are_passed_over(tmp_path):
+    for offsets in ((1.0,) * 59, (float("nan"),) * 60, ()):
+        raw = read_raw(dng(tmp_path / "a.dng", {50715: make(ifd.DOUBLE, *offsets)}))
+        assert raw.meta.extra["sensor"].offsets is None
+    with pytest.raises(ReadError, match="not above black level 15600"):
+        read_raw(dng(tmp_path / "a.dng", {50715: make(ifd.DOUBLE, 15000.0, *[0.0] * 59)}))
+
+
 @pytest.mark.parametrize("repeat", [(1, 1, 1), (4,), (0, 0), (3, 1)])
 def test_a_damaged_table_of_black_is_passed_over(repeat, tmp_path):
     levels = {ifd.BLACK_REPEAT: make(ifd.SHORT, *repeat)}
     assert read_raw(dng(tmp_path / "a.dng", levels)).size == (40, 60)
-
-
-def test_floats_become_a_dng_with_levels_of_its_own(tmp_path):
-    values = np.random.default_rng(6).random((40, 60), np.float32)
-    values[0, 0] = 1
-    levels = {ifd.BLACK: make(ifd.SHORT, 0), 50717: make(ifd.LONG, 1)}
-    raw = read_raw(dng(tmp_path / "a.dng", levels, values))
-    np.testing.assert_allclose(raw.mosaic, values, atol=1e-4)
-    assert "rounded" in raw.meta.extra["dropped"][0]
-    np.testing.assert_array_equal(rewritten(raw, tmp_path).mosaic, raw.mosaic)
-
-
-def test_floats_above_a_fractional_black_are_refused(tmp_path):
-    values = np.full((40, 60), 0.5, np.float32)
-    path = dng(tmp_path / "a.dng", {ifd.BLACK: rational(0.04), 50717: make(ifd.LONG, 1)}, values)
-    with pytest.raises(UnsupportedError, match="fractional black level"):
-        read_raw(path)
 
 
 def test_a_dng_keeps_what_its_profile_needs_and_no_pointers(tmp_path):
@@ -81,6 +114,18 @@ def test_a_dng_keeps_what_its_profile_needs_and_no_pointers(tmp_path):
     first = next(ifd.directories((tmp_path / "b.dng").read_bytes()))
     assert {code: first.get(code) for code in kept} == kept
     assert 50933 not in first
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_tables_in_the_byte_order_of_the_file_are_kept_or_said_to_be_lost(order, tmp_path):
+    tables = {code: ifd.Entry(ifd.UNDEFINED, bytes(range(code % 100, 100))) for code in (52525, 52543, 52544)}
+    raw = read_raw(dng(tmp_path / "a.dng", tables, order=order))
+    assert raw.mosaic.max() <= 1.01
+    assert len(not_kept(tmp_path / "b.dng", raw)) == (order == ">")
+    assert not not_kept(tmp_path / "b.png", develop(raw))
+    first, below = ifd.directories(write(tmp_path / "b.dng", raw).read_bytes())
+    assert {52525} & below.keys() | {52543, 52544} & first.keys() == (tables.keys() if order == "<" else set())
+    assert all((first | below)[code] == tables[code] for code in tables.keys() & (first | below).keys())
 
 
 def test_black_is_not_measured_anew_where_libraw_moves_the_visible_area(tmp_path):
@@ -131,6 +176,42 @@ def test_white_below_black_is_damage_also_of_a_grey_sensor(white, tmp_path):
     for tags in (grey, {50717: grey[50717]}):
         with pytest.raises(ReadError, match=f"white level {white} is not above black level 600;"):
             read_raw(dng(tmp_path / "a.dng", tags))
+
+
+@pytest.mark.parametrize("black", [(512, 512, 512), (100, 500, 900), (900, 500, 100), (100, 900, 100), (0, 0, 0)])
+@pytest.mark.parametrize("white", [(16383, 16383, 16383), (16383, 16000, 15000), ()])
+@pytest.mark.parametrize("light", [1.0, 0.3])
+def test_linear_light_above_black_has_its_own_white(black, white, light, tmp_path):
+    span = np.array(white or (65535,)) - black
+    values = np.rint(np.full((40, 60, 3), light) * [0.5, 1, 0.75] * span + black).astype(np.uint16)
+    tags = {ifd.PHOTOMETRIC: make(ifd.SHORT, 34892), ifd.SAMPLES: make(ifd.SHORT, 3)}
+    tags |= {ifd.BITS: make(ifd.SHORT, 16, 16, 16), ifd.BLACK: make(ifd.SHORT, *black)}
+    tags |= {50717: make(ifd.SHORT, *white) if white else None}
+    picture = read_raw(dng(tmp_path / "a.dng", tags, values))
+    np.testing.assert_allclose(srgb_to_linear(picture.pixels), light, atol=2e-4)
+    with pytest.raises(ReadError, match="white level is not above"):
+        read_raw(dng(tmp_path / "a.dng", tags | {50717: make(ifd.SHORT, *map(int, black))}, values))
+
+
+@pytest.mark.parametrize("area", [(0, 0, 40, 60), (3, 5, 39, 60)])
+@pytest.mark.parametrize("repeat", [(1, 1), (2, 2), (4, 3)])
+def test_a_grey_sensor_has_black_of_each_site_row_and_column(area, repeat, tmp_path):
+    top, left, bottom, right = area
+    table = 600 + np.arange(repeat[0] * repeat[1]).reshape(repeat) * 20.5
+    black = np.full((40, 60), 600.0)
+    black[top:, left:] = (
+        np.tile(table, (40, 60))[: 40 - top, : 60 - left] + ROWS[: 40 - top, None] + COLUMNS[: 60 - left]
+    )
+    light = np.linspace(0.05, 0.9, 2400).reshape(40, 60)
+    tags = {ifd.PHOTOMETRIC: make(ifd.SHORT, 34892), ifd.ACTIVE_AREA: make(ifd.LONG, *area)}
+    tags |= {ifd.BLACK_REPEAT: make(ifd.SHORT, *repeat), ifd.BLACK: rational(*table.ravel())}
+    tags |= {
+        50715: rational(*COLUMNS[: right - left], signed=True),
+        50716: rational(*ROWS[: bottom - top], signed=True),
+    }
+    picture = read_raw(dng(tmp_path / "a.dng", tags, np.rint(black + light * (15000 - black)).astype(np.uint16)))
+    assert picture.size == (bottom - top, right - left)
+    np.testing.assert_allclose(srgb_to_linear(picture.pixels[..., 0]), light[top:bottom, left:right], atol=6e-5)
 
 
 def test_white_balance_by_the_chromaticity_of_the_light(tmp_path):

@@ -10,6 +10,7 @@ import torch
 from restore import files, noise, pipeline, tiling
 from restore.camera import Branch, IsoNoise, Maps, Profile
 from restore.errors import RecipeError
+from restore.files import ifd
 from restore.files.dng import write_dng
 from restore.files.levels import SensorRecord, scaled, sensor_values
 from restore.files.sensor import read_raw
@@ -244,5 +245,22 @@ def test_real_raws_keep_the_mean_of_each_plane_and_say_what_noise_is_left(name, 
         assert after.mean(dtype=np.float64) == pytest.approx(before.mean(dtype=np.float64), rel=1e-3)
     write_dng(tmp_path / "out.dng", result.picture)
     again = read_raw(tmp_path / "out.dng")
-    (pair,) = again.meta.extra["noise_profile"]
-    assert pair == pytest.approx(result.picture.meta.extra["noise_left"])
+    ((gain, square),) = result.picture.meta.extra["noise_profile"]
+    step = 1 / (raw.white - np.mean(raw.black))
+    assert again.meta.extra["noise_profile"] == (pytest.approx((gain, square + step**2 / 12)),)
+
+
+@pytest.mark.parametrize("told", [((1e-4, 4e-6), (2e-4, 9e-6), (3e-4, 16e-6)), ((3e-4, 4e-6),), None])
+def test_noise_that_is_mixed_in_again_is_said_to_be_left(told, tmp_path):
+    raw = raw_of(noisy_values())
+    raw = replace(raw, meta=replace(raw.meta, extra=raw.meta.extra | ({"noise_profile": told} if told else {})))
+    result = keep(raw, strength=0.25)
+    level = result.reports[0].noise
+    before = told or ((level.gain, level.read**2),)
+    said = result.picture.meta.extra["noise_profile"]
+    assert len(said) == len(before)
+    assert (np.array(said) >= 0.5625 * np.array(before)).all()
+    write_dng(tmp_path / "a.dng", result.picture)
+    assert [*ifd.directories((tmp_path / "a.dng").read_bytes())][-1][50935] == ifd.rational(0.25)
+    untouched = pipeline.run(raw, Recipe(steps=(Step(method="none"),), develop=None), Runtime("cpu")).picture
+    assert untouched.meta.extra == raw.meta.extra
