@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import replace
 from typing import NamedTuple
@@ -27,7 +26,7 @@ from restore.picture import Domain, Image, Picture, RawImage
 from restore.planes import is_finite, planes_of, with_planes
 from restore.raw.develop import develop
 from restore.recipe import AUTO, Recipe, Step
-from restore.result import Result, StepReport, fractions_of
+from restore.result import Result, StepReport, fractions_of, noise_left
 from restore.runtime import Loaded, Runtime, precision_of
 from restore.tiling import Seams, TileOp
 
@@ -141,20 +140,11 @@ class _Run:
             self.picture = develop(self.picture, exposure_ev=settings.exposure_ev, white_balance=settings.white_balance)
 
     def measure_noise_left(self) -> None:
-        """Note on a mosaic that steps have changed what noise it has now, and which share was taken at least.
-
-        The DNG says it to the next program. What was told of the noise before is still there as far as steps kept it.
-        """
+        """Note on a mosaic that steps have changed what the DNG says of its noise to the next program."""
         done = [r for r in self.reports if methods.get(r.step.method).domain is Domain.MOSAIC]
         if isinstance(self.picture, RawImage) and done:
-            kept, left, known = math.prod(1 - r.step.strength for r in done), self._measured(), done[0].noise
             extra = self.picture.meta.extra
-            told = extra.get("noise_profile") if known.confidence < 1 else None
-            pairs = tuple(
-                (max(left.gain, kept**2 * gain), max(left.read**2, kept**2 * square))
-                for gain, square in told or ((known.gain, known.read**2),)
-            )
-            extra = extra | {"noise_profile": pairs, "denoised": 1 - kept}
+            extra = extra | noise_left(done, self._measured(), extra.get("noise_profile"))
             self.picture = replace(self.picture, meta=replace(self.picture.meta, extra=extra))
 
     def choose(self, strength: float) -> None:

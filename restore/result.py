@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import prod
 from typing import Any, Self
 
 from restore.evidence import Finding
@@ -94,3 +96,23 @@ def fractions_of(black: float, white: float) -> str:
     'values from 0 to 4000 were taken for 0 to 1, which all levels are fractions of'
     """
     return f"values from {black:.6g} to {white:.6g} were taken for 0 to 1, which all levels are fractions of"
+
+
+def noise_left(
+    done: Sequence[StepReport], left: Noise, profile: Sequence[tuple[float, float]] | None
+) -> dict[str, Any]:
+    """Return what a DNG shall say of the noise of a mosaic after some steps, and which share of it was taken at least.
+
+    What was known of the noise before is still there as far as steps kept it.
+
+    Parameters
+    ----------
+    left
+        Noise that was measured after them.
+    profile
+        Shot gain and read variance of each colour by the file's own tag, if it has one.
+    """
+    kept, known = prod(1 - report.step.strength for report in done), done[0].noise
+    told = profile if profile and known.confidence < 1 else ((known.gain, known.read**2),)
+    pairs = tuple((max(left.gain, kept**2 * gain), max(left.read**2, kept**2 * square)) for gain, square in told)
+    return {"noise_profile": pairs, "denoised": 1 - kept}
