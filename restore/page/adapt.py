@@ -108,7 +108,7 @@ def _verdict(made: job.Adapted) -> str:
         if made.helped
         else "**Fitting did not help**: the model holds the weights it started from.",
         f"Noise found: {made.kind}, level {made.level:.4g}.",
-        *made.notes,
+        *map(words.literal, made.notes),
         f"Use it on a folder: `restore run -m {job.METHOD} --weights model.safetensors IN -o OUT`.",
     ]
     return "\n\n".join(says)

@@ -13,7 +13,7 @@ from restore.camera.calibration import Plan
 from restore.errors import Cancelled, RestoreError
 from restore.files import Limits
 from restore.jobs.calibrate import calibrate
-from restore.page import controls
+from restore.page import controls, words
 from restore.page.sessions import Sessions
 
 TAB = "camera"
@@ -77,9 +77,17 @@ def _name(camera: str) -> str:
 
 
 def _text(path: Path) -> str:
-    """Return the report without the pictures, which the page shows beside it."""
+    """Return the report without the pictures, which the page shows beside it, and without markup of the files'."""
     rows = path.read_text(encoding="utf-8").splitlines()
-    return "\n".join(row for row in rows if not row.startswith("![")).replace("# ", "### ", 1)
+    return "\n".join(_safe(row) for row in rows if not row.startswith("![")).replace("# ", "### ", 1)
+
+
+def _safe(row: str) -> str:
+    """Keep what makes a row of the report a heading, a point or part of a table, and nothing else."""
+    if row.startswith("|"):
+        return "|".join(words.literal(cell) for cell in row.split("|"))
+    mark = next((mark for mark in ("# ", "* ") if row.startswith(mark)), "")
+    return mark + words.literal(row.removeprefix(mark))
 
 
 def draw(camera: Camera) -> None:

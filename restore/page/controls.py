@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any, get_args
 
@@ -189,7 +190,8 @@ def told(*files: Path | str | None) -> Iterator[None]:
     except RestoreError as error:
         if "internal error" in str(error):
             logging.getLogger("restore.page").error("%s", error)
-        raise gr.Error(plain(error, *files), title="This did not work", duration=None, print_exception=False) from error
+        said = escape(plain(error, *files), quote=False)  # the page takes it for HTML
+        raise gr.Error(said, title="This did not work", duration=None, print_exception=False) from error
 
 
 def switch(listen: Any, buttons: list[Any], *, is_on: bool, name: str) -> None:

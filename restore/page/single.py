@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,8 @@ class Single:
             before = shown.screen(read)
         except RestoreError as error:
             problem = controls.plain(error, picture)
-            gr.Warning(problem, title="This file cannot be used", duration=None)
-            return None, None, f"**This file cannot be used.** {problem}", None, None, ""
+            gr.Warning(escape(problem, quote=False), title="This file cannot be used", duration=None)
+            return None, None, f"**This file cannot be used.** {words.literal(problem)}", None, None, ""
         shown.keep(folder, "before", before)
         shown.keep(folder, "after", before)
         png = str(shown.write_png(folder / "before.png", shown.reduced(before)[0]))
@@ -118,7 +119,10 @@ class Single:
         if reference:
             says.append(_scored(before, after, reference, self.limits))
         names = (target, side.path_of(target))
-        says.append("**Files:** " + ", ".join(f"{path.name} ({words.size(path.stat().st_size)})" for path in names))
+        says.append(
+            "**Files:** "
+            + ", ".join(f"{words.literal(path.name)} ({words.size(path.stat().st_size)})" for path in names)
+        )
         return *map(str, names), "\n\n".join(says), tuple(pair), self.crop(str(folder), 50, 50), str(folder)
 
     def stop(self, request: gr.Request) -> Any:
@@ -132,7 +136,7 @@ def _scored(before: shown.Screen, after: shown.Screen, reference: str, limits: L
     try:
         return words.scores(*(metrics.compare(x.floats, clean) for x in (before, after)))
     except RestoreError as error:
-        return f"**Against the reference:** not compared: {error}"
+        return f"**Against the reference:** not compared: {words.literal(error)}"
 
 
 def draw(single: Single, samples: list[Path]) -> None:
