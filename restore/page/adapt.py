@@ -19,7 +19,6 @@ from restore.jobs import adapt as job
 from restore.jobs.fitting import Moment
 from restore.page import controls, shown, words
 from restore.page.sessions import Run, Sessions
-from restore.picture import Image
 from restore.recipe import Recipe, Step
 from restore.runtime import Runtime
 
@@ -69,8 +68,7 @@ class Adapt:
         result = pipeline.run(picture, recipe, self.runtime).picture
         drawn = []
         for name, side in (("before", picture), ("after", result)):
-            assert isinstance(side, Image)
-            small, _ = shown.reduced(shown.screen(side))
+            small, _ = shown.reduced(shown.screen(side, like=picture))
             drawn.append(str(shown.write_png(folder / f"{name}.png", small)))
         return drawn[0], drawn[1]
 

@@ -16,8 +16,7 @@ from restore.files import Limits
 from restore.jobs.request import Request, recipe_for
 from restore.page import controls, shown, words
 from restore.page.sessions import Sessions
-from restore.picture import Domain, Image, Picture, RawImage
-from restore.raw.develop import develop
+from restore.picture import Domain, Image
 from restore.recipe import AUTO
 from restore.runtime import Runtime, Tick
 
@@ -48,8 +47,8 @@ class Compare:
             if not picture or not methods:
                 raise RestoreError("Choose a picture and at least one method first.")
             read = files.read(picture, limits=self.limits)
-            clean = shown.screen(files.read(reference, limits=self.limits)) if reference else None
-            rows = [self._row("Input", _developed(read), 0.0, run.folder, 0, clean)]
+            clean = shown.seen(files.read(reference, limits=self.limits), like=read) if reference else None
+            rows = [self._row("Input", shown.seen(read), 0.0, run.folder, 0, clean)]
             start = time.monotonic()
             for index, name in enumerate(methods):
 
@@ -60,7 +59,8 @@ class Compare:
                 runtime = replace(self.runtime, progress=moved, cancelled=run.cancelled)
                 result = pipeline.run(read, recipe_for(Request(method=name)), runtime)
                 title = _title(name) if name != AUTO else f"Auto: {_steps(result)}"
-                rows.append(self._row(title, _developed(result.picture), result.seconds, run.folder, index + 1, clean))
+                image = shown.seen(result.picture, like=read)
+                rows.append(self._row(title, image, result.seconds, run.folder, index + 1, clean))
             titles = [str(row[0]) for row in rows]
             return (
                 words.table(_HEADS, rows),
@@ -71,15 +71,14 @@ class Compare:
             )
 
     def _row(
-        self, title: str, image: Image, seconds: float, folder: Path, index: int, clean: shown.Screen | None
+        self, title: str, image: Image, seconds: float, folder: Path, index: int, clean: Image | None
     ) -> list[str]:
         """Keep a picture for crops and return its line of the table."""
-        picture = shown.screen(image)
-        shown.keep(folder, str(index), picture)
+        shown.keep(folder, str(index), shown.screen(image))
         row = [title, words.duration(seconds) if index else "", f"{noise.relative(image).sigma * 255:.1f}"]
         if clean is None:
             return [*row, "", ""]
-        scores = metrics.compare(picture.floats, clean.floats)
+        scores = metrics.compare(image.pixels, clean.pixels)
         return [*row, f"{scores.psnr:.2f}", f"{scores.ssim:.4f}"]
 
     def crops(
@@ -114,10 +113,6 @@ def _steps(result: pipeline.Result) -> str:
 
 def _written(folder: str, name: str, picture: shown.Screen) -> str:
     return str(shown.write_png(Path(folder) / f"crop-{name}.png", picture))
-
-
-def _developed(picture: Picture) -> Image:
-    return develop(picture) if isinstance(picture, RawImage) else picture
 
 
 def draw(compare: Compare) -> None:

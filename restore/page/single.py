@@ -16,6 +16,7 @@ from restore.jobs import order, side
 from restore.jobs.report import Outcome
 from restore.page import controls, shown, stream, words
 from restore.page.sessions import Sessions
+from restore.picture import Image, Picture
 from restore.recipe import Develop
 from restore.runtime import Runtime
 
@@ -84,6 +85,7 @@ class Single:
             if not picture:
                 raise RestoreError("Choose a picture first.")
             wanted = controls.wish(values | {"recipe": recipe})
+            clean = files.read(reference, limits=self.limits) if reference else None
             made = order.order(
                 [Path(picture)], run.folder / "out", wanted.request, format=wanted.format, depth=wanted.depth
             )
@@ -97,27 +99,28 @@ class Single:
                 outcomes += [event] if isinstance(event, Outcome) else []
             outcome = stream.one(outcomes)
             progress(1.0, desc="drawing")
-            return self._drawn(run.folder, outcome, reference)
+            return self._drawn(run.folder, outcome, clean)
 
-    def _drawn(self, folder: Path, outcome: Outcome, reference: str | None) -> tuple[Any, ...]:
+    def _drawn(self, folder: Path, outcome: Outcome, clean: Picture | None) -> tuple[Any, ...]:
         """Draw a result from its file."""
         target = outcome.target
         assert target is not None
         develop = Develop(**(outcome.record["recipe"]["develop"] or {}))
         pages = files.read_stack(target, limits=self.limits)
-        result = pages[0]
-        before = shown.screen(files.read_stack(outcome.work.source, limits=self.limits)[0], develop)
-        after = shown.screen(result, develop)
-        pair, factor = [], 1
-        for name, picture in (("before", before), ("after", after)):
-            shown.keep(folder, name, picture)
-            small, factor = shown.reduced(picture)
+        result, source = pages[0], files.read_stack(outcome.work.source, limits=self.limits)[0]
+        pair, factor, sides = [], 1, []
+        for name, picture in (("before", source), ("after", result)):
+            image = shown.seen(picture, develop, source)
+            screen = shown.screen(image)
+            shown.keep(folder, name, screen)
+            small, factor = shown.reduced(screen)
             pair.append(str(shown.write_png(folder / f"{name}.png", small)))
+            sides += [image] if clean else []
         says = [words.facts(result, len(pages)), words.report(outcome.record, outcome.seconds)]
         if factor > 1:
             says.append(f"The slider is reduced by {factor}; the crop below shows every pixel.")
-        if reference:
-            says.append(_scored(before, after, reference, self.limits))
+        if clean:
+            says.append(_scored(sides, shown.seen(clean, like=source)))
         names = (target, side.path_of(target))
         says.append(
             "**Files:** "
@@ -130,11 +133,10 @@ class Single:
         return "Stopped; nothing was written." if self.sessions.cancel(request.session_hash, TAB) else gr.skip()
 
 
-def _scored(before: shown.Screen, after: shown.Screen, reference: str, limits: Limits) -> str:
-    """Say how both compare with the reference, as shown in 8 bits."""
-    clean = shown.screen(files.read(reference, limits=limits)).floats
+def _scored(sides: list[Image], clean: Image) -> str:
+    """Say how what was before and after compares with the reference, in full depth."""
     try:
-        return words.scores(*(metrics.compare(x.floats, clean) for x in (before, after)))
+        return words.scores(*(metrics.compare(side.pixels, clean.pixels) for side in sides))
     except RestoreError as error:
         return f"**Against the reference:** not compared: {words.literal(error)}"
 
