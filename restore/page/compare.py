@@ -22,6 +22,7 @@ from restore.runtime import Runtime, Tick
 
 TAB = "compare"
 _HEADS = ["Method", "Time", "Noise / 255", "PSNR, dB", "SSIM"]
+_HINT = "Several methods in turn on one picture, at the same places."
 _GONE = "The pictures have been cleared away; compare again."
 
 
@@ -39,6 +40,8 @@ class Compare:
         picture: str | None,
         methods: Sequence[str],
         reference: str | None = None,
+        across: float = 50,
+        down: float = 50,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio hands one in
     ) -> tuple[Any, ...]:
         """Run several methods on one picture."""
@@ -65,9 +68,10 @@ class Compare:
             return (
                 words.table(_HEADS, rows),
                 rows,
-                *self.crops(str(run.folder), titles, 50, 50),
+                *_cut(str(run.folder), titles, across, down),
                 str(run.folder),
                 titles,
+                words.facts(read),
             )
 
     def _row(
@@ -81,25 +85,33 @@ class Compare:
         scores = metrics.compare(image.pixels, clean.pixels)
         return [*row, f"{scores.psnr:.2f}", f"{scores.ssim:.4f}"]
 
-    def crops(
-        self, folder: str, titles: Sequence[str], across: float, down: float
-    ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        """Cut all results at the same place; beside them what each took away."""
-        if not folder:
-            return [], []
+    def crops(self, folder: str, titles: Sequence[str], across: float, down: float) -> tuple[Any, Any, Any]:
+        """Cut all results at the same place, and what each took away; where they are gone, return words instead."""
         try:
-            cuts = [shown.crop(shown.kept(Path(folder), str(index)), across, down) for index in range(len(titles))]
-        except OSError as error:
-            raise gr.Error(_GONE, print_exception=False) from error
-        at = f"{across:g}-{down:g}"
-        results = [_written(folder, f"{index}-{at}", cut) for index, cut in enumerate(cuts)]
-        taken = [_written(folder, f"{i}-{at}-taken", shown.difference(cuts[0], cut)) for i, cut in enumerate(cuts) if i]
-        return list(zip(results, titles, strict=True)), list(zip(taken, titles[1:], strict=True))
+            return *(_cut(folder, titles, across, down) if folder else ([], [])), gr.skip()
+        except OSError:
+            return gr.skip(), gr.skip(), _GONE
 
-    def stop(self, request: gr.Request) -> None:
+    def stop(self, request: gr.Request) -> Any:
         """Stop this visitor's comparison before its next tile."""
-        self.sessions.cancel(request.session_hash, TAB)
-        gr.Info("Stopped.")
+        return "Stopped." if self.sessions.cancel(request.session_hash, TAB) else gr.skip()
+
+
+def _cut(
+    folder: str, titles: Sequence[str], across: float, down: float
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Write all results cut at the same place, and what each took away.
+
+    Raises
+    ------
+    OSError
+        They are not there any more.
+    """
+    cuts = [shown.crop(shown.kept(Path(folder), str(index)), across, down) for index in range(len(titles))]
+    at = f"{across:g}-{down:g}"
+    results = [_written(folder, f"{index}-{at}", cut) for index, cut in enumerate(cuts)]
+    taken = [_written(folder, f"{i}-{at}-taken", shown.difference(cuts[0], cut)) for i, cut in enumerate(cuts) if i]
+    return list(zip(results, titles, strict=True)), list(zip(taken, titles[1:], strict=True))
 
 
 def _title(name: str) -> str:
@@ -129,6 +141,7 @@ def draw(compare: Compare) -> None:
                 start = gr.Button("Compare", variant="primary", min_width=140)
                 stop = gr.Button("Stop", min_width=100)
         with gr.Column(scale=9, min_width=320):
+            says = gr.Markdown(_HINT, elem_classes="report", elem_id="compare-report")
             table = gr.HTML()
             data = gr.JSON(visible=False, label="Figures: noise of 255, PSNR in dB")
             with gr.Row():
@@ -143,17 +156,18 @@ def draw(compare: Compare) -> None:
             )  # fmt: skip
     folder, titles = gr.State(""), gr.State([])
     running = start.click(
-        compare.restore, None, [table, data, gallery, taken, folder, titles],
-        inputs_kwargs={"picture": picture, "methods": chosen, "reference": reference}, show_progress_on=[gallery],
+        compare.restore, None, [table, data, gallery, taken, folder, titles, says],
+        inputs_kwargs={"picture": picture, "methods": chosen, "reference": reference, "across": across, "down": down},
+        show_progress_on=[gallery],
         concurrency_id="compute", api_name="compare", api_description="Several methods on one picture.",
     )  # fmt: skip
     stop.click(
-        compare.stop, None, None, cancels=[running], queue=False, api_name="stop_comparing",
+        compare.stop, None, says, cancels=[running], queue=False, api_name="stop_comparing",
         api_description="Stop this session's comparison.",
     )  # fmt: skip
     for mover in (across, down):
         mover.change(
-            compare.crops, [folder, titles, across, down], [gallery, taken], queue=False, show_progress="hidden",
+            compare.crops, [folder, titles, across, down], [gallery, taken, says], queue=False, show_progress="hidden",
             trigger_mode="always_last", api_name=f"compare_crop_{'across' if mover is across else 'down'}",
             api_description="Move the crops at 100 %.",
         )  # fmt: skip

@@ -61,23 +61,34 @@ class Sessions:
 
     @contextmanager
     def running(self, visitor: str | None, tab: str) -> Iterator[Run]:
-        """Hold a run in place of the visitor's last one in this tab, whose files are removed."""
-        run = self._begin(visitor, tab)
-        try:
-            yield run
-        finally:
-            run.cancelled.set()
+        """Hold a run in place of the visitor's last one in this tab, which is stopped.
 
-    def _begin(self, visitor: str | None, tab: str) -> Run:
+        The last one's files are what the tab shows: they are removed once there are others, and stay where the new run
+        fails.
+        """
         self.sweep(AGE_S)
         token = secrets.token_urlsafe(18)
-        run = Run(self.root / token)
+        run, key = Run(self.root / token), (visitor or token, tab)
         run.folder.mkdir(mode=0o700, parents=True)
         with self._lock:
-            before = self._runs.pop((visitor or token, tab), None)
-            self._runs[visitor or token, tab] = run
-        _discard(before)
-        return run
+            before = self._runs.get(key)
+            self._runs[key] = run
+        if before:
+            before.cancelled.set()
+        useless = [run, before]
+        try:
+            yield run
+            useless = [before]
+        finally:
+            run.cancelled.set()
+            with self._lock:
+                if run in useless and self._runs.get(key) is run:
+                    self._runs.pop(key)
+                    if before:
+                        self._runs[key] = before
+                        useless = [run]
+            for old in useless:
+                _discard(old)
 
     def cancel(self, visitor: str | None, tab: str) -> bool:
         """Ask the visitor's run in this tab to stop; return whether there was one that had not ended."""

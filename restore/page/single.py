@@ -35,14 +35,14 @@ class Single:
     runtime: Runtime
     limits: Limits
 
-    def look(self, request: gr.Request, picture: str | None) -> tuple[Any, ...]:
+    def look(self, request: gr.Request, picture: str | None, across: float = 50, down: float = 50) -> tuple[Any, ...]:
         """Show a picture as it came, with what is known of it."""
         if not picture:
             return None, None, _HINT, None, None, ""
         with self.sessions.running(request.session_hash, TAB) as run:
-            return self._looked(run.folder, Path(picture))
+            return self._looked(run.folder, Path(picture), across, down)
 
-    def _looked(self, folder: Path, picture: Path) -> tuple[Any, ...]:
+    def _looked(self, folder: Path, picture: Path, across: float, down: float) -> tuple[Any, ...]:
         try:
             pages = files.read_stack(picture, limits=self.limits)
             read = pages[0]
@@ -55,20 +55,14 @@ class Single:
         shown.keep(folder, "after", before)
         png = str(shown.write_png(folder / "before.png", shown.reduced(before)[0]))
         says = words.looked(read, noise.relative(read), len(pages))
-        return None, None, says, (png, png), self.crop(str(folder), 50, 50), str(folder)
+        return None, None, says, (png, png), _cut(str(folder), across, down), str(folder)
 
-    def crop(self, folder: str, across: float, down: float) -> tuple[str, str] | None:
-        """Cut both pictures at the same place."""
-        if not folder:
-            return None
+    def crop(self, folder: str, across: float, down: float) -> tuple[Any, Any]:
+        """Cut both pictures at the same place; where they are gone, return words in place of the crop."""
         try:
-            before, after = (shown.kept(Path(folder), name) for name in ("before", "after"))
-        except OSError as error:
-            raise gr.Error(_GONE, print_exception=False) from error
-        paths = [Path(folder) / f"crop-{name}-{across:g}-{down:g}.png" for name in ("before", "after")]
-        cuts = [shown.crop(picture, across, down) for picture in (before, after)]
-        first, second = (str(shown.write_png(path, cut)) for path, cut in zip(paths, cuts, strict=True))
-        return first, second
+            return (_cut(folder, across, down) if folder else None), gr.skip()
+        except OSError:
+            return gr.skip(), _GONE
 
     def restore(
         self,
@@ -76,6 +70,8 @@ class Single:
         picture: str | None,
         reference: str | None = None,
         recipe: str | None = None,
+        across: float = 50,
+        down: float = 50,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio hands one in
         **values: Any,
     ) -> tuple[Any, ...]:
@@ -99,9 +95,11 @@ class Single:
                 outcomes += [event] if isinstance(event, Outcome) else []
             outcome = stream.one(outcomes)
             progress(1.0, desc="drawing")
-            return self._drawn(run.folder, outcome, clean)
+            return self._drawn(run.folder, outcome, clean, across, down)
 
-    def _drawn(self, folder: Path, outcome: Outcome, clean: Picture | None) -> tuple[Any, ...]:
+    def _drawn(
+        self, folder: Path, outcome: Outcome, clean: Picture | None, across: float, down: float
+    ) -> tuple[Any, ...]:
         """Draw a result from its file."""
         target = outcome.target
         assert target is not None
@@ -126,11 +124,26 @@ class Single:
             "**Files:** "
             + ", ".join(f"{words.literal(path.name)} ({words.size(path.stat().st_size)})" for path in names)
         )
-        return *map(str, names), "\n\n".join(says), tuple(pair), self.crop(str(folder), 50, 50), str(folder)
+        return *map(str, names), "\n\n".join(says), tuple(pair), _cut(str(folder), across, down), str(folder)
 
     def stop(self, request: gr.Request) -> Any:
         """Stop this visitor's run before its next tile."""
         return "Stopped; nothing was written." if self.sessions.cancel(request.session_hash, TAB) else gr.skip()
+
+
+def _cut(folder: str, across: float, down: float) -> tuple[str, str]:
+    """Write both pictures cut at the same place.
+
+    Raises
+    ------
+    OSError
+        They are not there any more.
+    """
+    before, after = (shown.kept(Path(folder), name) for name in ("before", "after"))
+    paths = [Path(folder) / f"crop-{name}-{across:g}-{down:g}.png" for name in ("before", "after")]
+    cuts = [shown.crop(picture, across, down) for picture in (before, after)]
+    first, second = (str(shown.write_png(path, cut)) for path, cut in zip(paths, cuts, strict=True))
+    return first, second
 
 
 def _scored(sides: list[Image], clean: Image) -> str:
@@ -182,10 +195,10 @@ def draw(single: Single, samples: list[Path]) -> None:
     outputs = [result, side_file, report, slider, crop, folder]
     buttons = [result, side_file]
     looking = picture.change(
-        single.look, picture, outputs, concurrency_limit=2, show_progress="minimal", show_progress_on=[slider],
-        api_name="look", api_description="Say what a picture is and how noisy.",
+        single.look, [picture, across, down], outputs, concurrency_limit=2, show_progress="minimal",
+        show_progress_on=[slider], api_name="look", api_description="Say what a picture is and how noisy.",
     )  # fmt: skip
-    wires = {"picture": picture, "reference": reference, **drawn}
+    wires = {"picture": picture, "reference": reference, "across": across, "down": down, **drawn}
     running = start.click(
         single.restore, None, outputs, inputs_kwargs=wires, show_progress_on=[slider], concurrency_id="compute",
         api_name="restore", api_description="Restore one picture; the first two results are the file and its recipe.",
@@ -202,7 +215,7 @@ def draw(single: Single, samples: list[Path]) -> None:
     )  # fmt: skip
     for mover in (across, down):
         mover.change(
-            single.crop, [folder, across, down], crop, queue=False, show_progress="hidden",
+            single.crop, [folder, across, down], [crop, report], queue=False, show_progress="hidden",
             trigger_mode="always_last", api_name=f"crop_{'across' if mover is across else 'down'}",
             api_description="Move the crop at 100 %.",
         )  # fmt: skip
