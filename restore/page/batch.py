@@ -12,7 +12,7 @@ import gradio as gr
 
 from restore.errors import RestoreError
 from restore.files import Limits
-from restore.jobs import order, side
+from restore.jobs import order, show, side
 from restore.jobs.report import Moved, Outcome, Status
 from restore.page import controls, stream, words
 from restore.page.sessions import Sessions
@@ -76,7 +76,10 @@ def _row(event: Moved | Outcome, row: list[str]) -> list[str]:
     if event.status is Status.DONE:
         pages = event.record["pages"]
         says = f"{pages['count']} pages: " if pages else ""
-        says += "; ".join(words.step(made) for made in event.record["reports"]) or "developed"
+        steps = [words.step(made) for made in event.record["reports"]] or ["developed"]
+        target = "" if event.target is None else event.target.name
+        renamed = [f"written as {target}"] if target != event.work.source.name else []
+        says += "; ".join([*steps, *show.notes(event.record), *renamed])
     else:
         says = words.without_paths(event.error, event.work.source)
     return [row[0], event.status.value, words.duration(event.seconds), says]
@@ -87,7 +90,13 @@ def _told(outcomes: list[Outcome], rows: list[list[str]]) -> tuple[str, str, lis
     counts = {status.value: sum(o.status is status for o in outcomes) for status in Status}
     ended = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
     summary = f"**{len(outcomes)} of {len(rows)}** files{': ' if ended else ''}{ended}"
+    doubtful = sum(any(seen["is_alarm"] for seen in _evidence(outcome)) for outcome in outcomes)
+    summary += f" · **{doubtful} to check**" if doubtful else ""
     return summary, words.table(_HEADS, rows), rows
+
+
+def _evidence(outcome: Outcome) -> list[dict[str, Any]]:
+    return [seen for made in outcome.record.get("reports", ()) for seen in made["evidence"]]
 
 
 def _archive(path: Path, folder: Path, outcomes: list[Outcome]) -> Path | None:
