@@ -52,7 +52,8 @@ class Batch:
             at = {work: index for index, work in enumerate(made.works)}
             clock = stream.Clock(len(made.works))
             outcomes: list[Outcome] = []
-            yield None, *_told(outcomes, rows)
+            notes = controls.noted(made.notes, recipe)
+            yield None, *_told(outcomes, rows, notes)
             for event in stream.events(made, runtime, self.limits):
                 share, line = clock.hear(event)
                 progress(share, desc=line)
@@ -61,9 +62,9 @@ class Batch:
                 row[:] = _row(event, row)
                 outcomes += [event] if isinstance(event, Outcome) else []
                 if is_new:
-                    yield None, *_told(outcomes, rows)
+                    yield None, *_told(outcomes, rows, notes)
             archive = _archive(run.folder / "restored.zip", out, outcomes)
-            yield archive and str(archive), *_told(outcomes, rows)
+            yield archive and str(archive), *_told(outcomes, rows, notes)
 
     def stop(self, request: gr.Request) -> Any:
         """Stop this visitor's job before its next tile."""
@@ -85,14 +86,14 @@ def _row(event: Moved | Outcome, row: list[str]) -> list[str]:
     return [row[0], event.status.value, words.duration(event.seconds), says]
 
 
-def _told(outcomes: list[Outcome], rows: list[list[str]]) -> tuple[str, str, list[list[str]]]:
+def _told(outcomes: list[Outcome], rows: list[list[str]], notes: list[str]) -> tuple[str, str, list[list[str]]]:
     """Return a summary, and the table for people and for programs."""
     counts = {status.value: sum(o.status is status for o in outcomes) for status in Status}
     ended = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
     summary = f"**{len(outcomes)} of {len(rows)}** files{': ' if ended else ''}{ended}"
     doubtful = sum(any(seen["is_alarm"] for seen in _evidence(outcome)) for outcome in outcomes)
     summary += f" · **{doubtful} to check**" if doubtful else ""
-    return summary, words.table(_HEADS, rows), rows
+    return "\n\n".join([*notes, summary]), words.table(_HEADS, rows), rows
 
 
 def _evidence(outcome: Outcome) -> list[dict[str, Any]]:
@@ -101,12 +102,12 @@ def _evidence(outcome: Outcome) -> list[dict[str, Any]]:
 
 def _archive(path: Path, folder: Path, outcomes: list[Outcome]) -> Path | None:
     """Put results and side files into one archive, as they are."""
-    targets = [outcome.target for outcome in outcomes if outcome.target is not None]
-    if not targets:
+    done = [(outcome.target, outcome.record) for outcome in outcomes if outcome.target is not None]
+    if not done:
         return None
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for target in targets:
-            for file in (target, side.path_of(target)):
+        for target, record in done:
+            for file in (target, *side.beside(target, with_errors=bool(record["output"]["uncertainty"]))):
                 archive.write(file, file.relative_to(folder).as_posix())
     return path
 

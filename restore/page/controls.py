@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -54,7 +54,7 @@ def problem(method: Method) -> str:
         if method.weights is not None:
             weights.verify(method.weights)
     except WeightsError as error:
-        return words.without_paths(str(error), weights.folder() / "x")
+        return plain(error)
     return ""
 
 
@@ -169,9 +169,14 @@ def wish(values: Mapping[str, Any]) -> Wish:
     return Wish(request, chosen_format, values["depth"] or None, values["device"])
 
 
-def plain(error: RestoreError, *files: Path | str | None) -> str:
-    """Return an error's words without the folders that visitors' files lie in."""
-    return words.without_paths(str(error), *(Path(file) for file in files if file))
+def plain(error: RestoreError | str, *files: Path | str | None) -> str:
+    """Return words without the folders that visitors' files lie in."""
+    return words.without_paths(str(error), weights.folder() / "x", *(Path(file) for file in files if file))
+
+
+def noted(notes: Sequence[str], *files: Path | str | None) -> list[str]:
+    """Return what an order is to be told first, in Markdown."""
+    return [f"**Note:** {words.literal(plain(note, *files))}" for note in notes]
 
 
 @contextmanager

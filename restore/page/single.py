@@ -38,7 +38,7 @@ class Single:
     def look(self, request: gr.Request, picture: str | None, across: float = 50, down: float = 50) -> tuple[Any, ...]:
         """Show a picture as it came, with what is known of it."""
         if not picture:
-            return None, None, _HINT, None, None, ""
+            return None, None, _HINT, None, None, "", None
         with self.sessions.running(request.session_hash, TAB) as run:
             return self._looked(run.folder, Path(picture), across, down)
 
@@ -50,12 +50,12 @@ class Single:
         except RestoreError as error:
             problem = controls.plain(error, picture)
             gr.Warning(escape(problem, quote=False), title="This file cannot be used", duration=None)
-            return None, None, f"**This file cannot be used.** {words.literal(problem)}", None, None, ""
+            return None, None, f"**This file cannot be used.** {words.literal(problem)}", None, None, "", None
         shown.keep(folder, "before", before)
         shown.keep(folder, "after", before)
         png = str(shown.write_png(folder / "before.png", shown.reduced(before)[0]))
         says = words.looked(read, noise.relative(read), len(pages))
-        return None, None, says, (png, png), _cut(str(folder), across, down), str(folder)
+        return None, None, says, (png, png), _cut(str(folder), across, down), str(folder), None
 
     def crop(self, folder: str, across: float, down: float) -> tuple[Any, Any]:
         """Cut both pictures at the same place; where they are gone, return words in place of the crop."""
@@ -95,10 +95,11 @@ class Single:
                 outcomes += [event] if isinstance(event, Outcome) else []
             outcome = stream.one(outcomes)
             progress(1.0, desc="drawing")
-            return self._drawn(run.folder, outcome, clean, across, down)
+            notes = controls.noted(made.notes, recipe)
+            return self._drawn(run.folder, outcome, clean, (across, down), notes)
 
     def _drawn(
-        self, folder: Path, outcome: Outcome, clean: Picture | None, across: float, down: float
+        self, folder: Path, outcome: Outcome, clean: Picture | None, place: tuple[float, float], notes: list[str]
     ) -> tuple[Any, ...]:
         """Draw a result from its file."""
         target = outcome.target
@@ -114,17 +115,16 @@ class Single:
             small, factor = shown.reduced(screen)
             pair.append(str(shown.write_png(folder / f"{name}.png", small)))
             sides += [image] if clean else []
-        says = [words.facts(result, len(pages)), words.report(outcome.record, outcome.seconds)]
+        says = [*notes, words.facts(result, len(pages)), words.report(outcome.record, outcome.seconds)]
         if factor > 1:
             says.append(f"The slider is reduced by {factor}; the crop below shows every pixel.")
         if clean:
             says.append(_scored(sides, shown.seen(clean, like=source)))
-        names = (target, side.path_of(target))
-        says.append(
-            "**Files:** "
-            + ", ".join(f"{words.literal(path.name)} ({words.size(path.stat().st_size)})" for path in names)
-        )
-        return *map(str, names), "\n\n".join(says), tuple(pair), _cut(str(folder), across, down), str(folder)
+        beside = side.beside(target, with_errors=bool(outcome.record["output"]["uncertainty"]))
+        sizes = (f"{words.literal(path.name)} ({words.size(path.stat().st_size)})" for path in (target, *beside))
+        says.append(f"**Files:** {', '.join(sizes)}")
+        main, made, errors = (*map(str, (target, *beside)), None)[:3]
+        return main, made, "\n\n".join(says), tuple(pair), _cut(str(folder), *place), str(folder), errors
 
     def stop(self, request: gr.Request) -> Any:
         """Stop this visitor's run before its next tile."""
@@ -184,6 +184,7 @@ def draw(single: Single, samples: list[Path]) -> None:
             with gr.Row():
                 result = gr.DownloadButton("Download the result", variant="primary", interactive=False, min_width=150)
                 side_file = gr.DownloadButton("Its recipe", interactive=False, min_width=150)
+                errors = gr.DownloadButton("Standard errors", visible=False, min_width=150)
             crop = gr.ImageSlider(
                 label="Crop at 100 %, before | after", format="png", type="filepath", max_height=shown.CROP,
                 interactive=False, buttons=[], elem_classes="crop",
@@ -192,7 +193,7 @@ def draw(single: Single, samples: list[Path]) -> None:
                 across = gr.Slider(0, 100, 50, step=1, label="Crop, left to right", min_width=140)
                 down = gr.Slider(0, 100, 50, step=1, label="Crop, top to bottom", min_width=140)
     folder = gr.State("")
-    outputs = [result, side_file, report, slider, crop, folder]
+    outputs = [result, side_file, report, slider, crop, folder, errors]
     buttons = [result, side_file]
     looking = picture.change(
         single.look, [picture, across, down], outputs, concurrency_limit=2, show_progress="minimal",
@@ -205,6 +206,11 @@ def draw(single: Single, samples: list[Path]) -> None:
     )  # fmt: skip
     controls.switch(looking.success, buttons, is_on=False, name="not_ready")
     controls.switch(running.success, buttons, is_on=True, name="ready")
+    for ended, name in ((looking, "no_errors"), (running, "errors_ready")):
+        ended.success(
+            lambda path: gr.update(visible=bool(path)), errors, errors, queue=False, show_progress="hidden",
+            api_name=name, api_description="Only for the page itself.",
+        )  # fmt: skip
     stop.click(
         single.stop, None, report, cancels=[running], queue=False,
         api_name="stop", api_description="Stop this session's run.",

@@ -24,7 +24,7 @@ def events(order: Order, runtime: Runtime, limits: Limits) -> Iterator[Moved | O
     RestoreError
         Nothing could be begun.
     """
-    options = Options(format=order.format, depth=order.depth, limits=limits)
+    options = Options(format=order.format, depth=order.depth, limits=limits, uncertainty=order.with_errors)
     heard: SimpleQueue[Moved | Outcome | None] = SimpleQueue()
     with ThreadPoolExecutor(1, "job") as pool:
         job = pool.submit(run_folder, order.works, order.recipe, runtime, options, heard.put)

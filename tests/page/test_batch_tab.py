@@ -104,8 +104,8 @@ def test_alarms_and_what_was_not_kept_are_told() -> None:
     told = "Wavelet shrinkage: asked for; not kept: comments"
     assert rows[0][3] == f"{told}; CHECK: a straight step (strong evidence); written as a.png"
     assert rows[1][3] == told
-    assert batch._told([alarmed, fine], rows)[0] == "**2 of 2** files: 2 done · **1 to check**"
-    assert batch._told([fine], rows[1:])[0] == "**1 of 1** files: 1 done"
+    assert batch._told([alarmed, fine], rows, [])[0] == "**2 of 2** files: 2 done · **1 to check**"
+    assert batch._told([fine], rows[1:], [])[0] == "**1 of 1** files: 1 done"
 
 
 def test_the_command_and_the_page_tell_the_same(client: Client, pictures: dict[str, Path], tmp_path: Path) -> None:
