@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -72,9 +73,11 @@ class Adapt:
             drawn.append(str(shown.write_png(folder / f"{name}.png", small)))
         return drawn[0], drawn[1]
 
-    def stop(self, request: gr.Request) -> Any:
-        """End this visitor's fit; what it learnt is kept."""
-        return "Ending; what was learnt is kept." if self.sessions.cancel(request.session_hash, TAB) else gr.skip()
+    def stop(self, request: gr.Request) -> tuple[Any, ...]:
+        """End this visitor's fit and keep what it learnt; that another one is to leave the queue, a time says."""
+        if self.sessions.cancel(request.session_hash, TAB):
+            return "Ending; what was learnt is kept.", gr.skip()
+        return "No fit was running; one that waited has left the queue.", time.time()
 
 
 def _moments(
@@ -139,6 +142,9 @@ def draw(adapt: Adapt) -> None:
     )  # fmt: skip
     controls.switch(pictures.change, [model], is_on=False, name="model_not_ready")
     controls.switch(running.success, [model], is_on=True, name="model_ready")
+    left = gr.Number(0, visible="hidden", label="When a waiting fit left the queue")
     stop.click(
-        adapt.stop, None, says, queue=False, api_name="stop_fit", api_description="End this session's fit early.",
+        adapt.stop, None, [says, left], queue=False, api_name="stop_fit",
+        api_description="End this session's fit early.",
     )  # fmt: skip
+    left.change(None, cancels=[running], api_name="leave_queue", api_description="Only for the page itself.")
