@@ -48,7 +48,7 @@ class Adapt:
     ) -> Iterator[tuple[Any, ...]]:
         """Fit the network; yield the model (in the end), a report, the curve so far, and before and after."""
         paths = [Path(path) for path in pictures or ()]
-        with controls.told(*paths), self.sessions.running(request.session_hash, TAB) as run:
+        with controls.told(), self.sessions.running(request.session_hash, TAB) as run:
             if not paths:
                 raise RestoreError("Choose some noisy pictures first.")
             curve: list[Moment] = []

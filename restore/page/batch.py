@@ -41,7 +41,7 @@ class Batch:
         """Restore many pictures as one folder job, telling how each ended as soon as it has."""
         paths = [Path(picture) for picture in pictures or ()]
         visitor = request.session_hash
-        with controls.told(*paths, recipe), self.sessions.running(visitor, TAB) as run:
+        with controls.told(), self.sessions.running(visitor, TAB) as run:
             if not paths:
                 raise RestoreError("Choose some pictures first.")
             wanted = controls.wish(values | {"recipe": recipe})
@@ -52,7 +52,7 @@ class Batch:
             at = {work: index for index, work in enumerate(made.works)}
             clock = stream.Clock(len(made.works))
             outcomes: list[Outcome] = []
-            notes = controls.noted(made.notes, recipe)
+            notes = controls.noted(made.notes)
             yield None, *_told(outcomes, rows, notes)
             for event in stream.events(made, runtime, self.limits):
                 share, line = clock.hear(event)
@@ -82,7 +82,7 @@ def _row(event: Moved | Outcome, row: list[str]) -> list[str]:
         renamed = [f"written as {target}"] if target != event.work.source.name else []
         says += "; ".join([*steps, *show.notes(event.record), *renamed])
     else:
-        says = words.without_paths(event.error, event.work.source)
+        says = controls.plain(event.error)
     return [row[0], event.status.value, words.duration(event.seconds), says]
 
 

@@ -43,7 +43,7 @@ class Camera:
     ) -> tuple[str, str, list[tuple[str, str]]]:
         """Learn a profile; return its file, the report in Markdown, and the plots with their names."""
         frames, lit = ([Path(path) for path in paths or ()] for paths in (darks, flats))
-        with controls.told(*frames, *lit), self.sessions.running(request.session_hash, TAB) as run:
+        with controls.told(), self.sessions.running(request.session_hash, TAB) as run:
             if not frames:
                 raise RestoreError("Choose some dark frames first.")
 

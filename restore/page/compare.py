@@ -46,7 +46,7 @@ class Compare:
     ) -> tuple[Any, ...]:
         """Run several methods on one picture."""
         visitor = request.session_hash
-        with controls.told(picture, reference), self.sessions.running(visitor, TAB) as run:
+        with controls.told(), self.sessions.running(visitor, TAB) as run:
             if not picture or not methods:
                 raise RestoreError("Choose a picture and at least one method first.")
             read = files.read(picture, limits=self.limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from restore.jobs.request import Request
 from restore.method import Method
 from restore.page import words
 from restore.page.knobs import Kind, Knob, chosen, knobs
+from restore.page.sessions import without_folders
 from restore.recipe import AUTO, Precision, presets
 from restore.runtime import Device
 
@@ -169,18 +171,18 @@ def wish(values: Mapping[str, Any]) -> Wish:
     return Wish(request, chosen_format, values["depth"] or None, values["device"])
 
 
-def plain(error: RestoreError | str, *files: Path | str | None) -> str:
-    """Return words without the folders that visitors' files lie in."""
-    return words.without_paths(str(error), weights.folder() / "x", *(Path(file) for file in files if file))
+def plain(error: RestoreError | str) -> str:
+    """Return words without the folders of this machine."""
+    return without_folders(str(error)).replace(f"{weights.folder()}{os.sep}", "")
 
 
-def noted(notes: Sequence[str], *files: Path | str | None) -> list[str]:
+def noted(notes: Sequence[str]) -> list[str]:
     """Return what an order is to be told first, in Markdown."""
-    return [f"**Note:** {words.literal(plain(note, *files))}" for note in notes]
+    return [f"**Note:** {words.literal(plain(note))}" for note in notes]
 
 
 @contextmanager
-def told(*files: Path | str | None) -> Iterator[None]:
+def told() -> Iterator[None]:
     """Tell the visitor what went wrong, in words, without this machine's paths.
 
     Raises
@@ -195,7 +197,7 @@ def told(*files: Path | str | None) -> Iterator[None]:
     except RestoreError as error:
         if "internal error" in str(error):
             logging.getLogger("restore.page").error("%s", error)
-        said = escape(plain(error, *files), quote=False)  # the page takes it for HTML
+        said = escape(plain(error), quote=False)  # the page takes it for HTML
         raise gr.Error(said, title="This did not work", duration=None, print_exception=False) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -26,6 +27,16 @@ def make_root() -> Path:
             if number.isdecimal() and not _is_running(int(number)):
                 shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+
+
+def without_folders(text: str) -> str:
+    """Name files of visitors, and what is made of them, without the folders that this machine keeps them in.
+
+    >>> without_folders(f"{tempfile.gettempdir()}/restore-page-7-x/work/t_k-n/out/a b.jpg: 1/2 is damaged")
+    'a b.jpg: 1/2 is damaged'
+    """
+    bases = {re.escape(base) for base in (tempfile.gettempdir(), os.path.realpath(tempfile.gettempdir()))}
+    return re.sub(rf"(?:{'|'.join(bases)})[/\\]{PREFIX}[^\s/\\]*[/\\](?:[^\s/\\]+[/\\])*", "", text)
 
 
 def _is_running(process: int) -> bool:

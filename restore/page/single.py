@@ -48,7 +48,7 @@ class Single:
             read = pages[0]
             before = shown.screen(read)
         except RestoreError as error:
-            problem = controls.plain(error, picture)
+            problem = controls.plain(error)
             gr.Warning(escape(problem, quote=False), title="This file cannot be used", duration=None)
             return None, None, f"**This file cannot be used.** {words.literal(problem)}", None, None, "", None
         shown.keep(folder, "before", before)
@@ -77,7 +77,7 @@ class Single:
     ) -> tuple[Any, ...]:
         """Restore a picture as the command would, and show the very file that can be downloaded."""
         visitor = request.session_hash
-        with controls.told(picture, reference, recipe), self.sessions.running(visitor, TAB) as run:
+        with controls.told(), self.sessions.running(visitor, TAB) as run:
             if not picture:
                 raise RestoreError("Choose a picture first.")
             wanted = controls.wish(values | {"recipe": recipe})
@@ -95,7 +95,7 @@ class Single:
                 outcomes += [event] if isinstance(event, Outcome) else []
             outcome = stream.one(outcomes)
             progress(1.0, desc="drawing")
-            notes = controls.noted(made.notes, recipe)
+            notes = controls.noted(made.notes)
             return self._drawn(run.folder, outcome, clean, (across, down), notes)
 
     def _drawn(

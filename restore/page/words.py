@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from restore import methods
@@ -159,14 +158,3 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
     body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
     return f'<table class="figures"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def without_paths(text: str, *paths: Path) -> str:
-    """Name files without the folders that this machine keeps them in.
-
-    >>> without_paths("/tmp/x/a.png: damaged", Path("/tmp/x/a.png"))
-    'a.png: damaged'
-    """
-    for path in paths:
-        text = text.replace(f"{path.parent}/", "").replace(f"{path.parent}\\", "")
-    return text

@@ -115,3 +115,9 @@ def test_the_command_and_the_page_tell_the_same(client: Client, pictures: dict[s
     line = CliRunner().invoke(command, options).output
     told = rows[0][3].removesuffix("; written as raw.jpg").split("; ", 1)[1]
     assert told and f"; {told}  " in line
+
+
+def test_what_cannot_be_written_is_told_without_folders(client: Client, pictures: dict[str, Path]) -> None:
+    given = {"pictures": [handle_file(str(pictures["photo.jpg"]))], "method": "wavelet", "format": "jpeg", "depth": 16}
+    (row,) = client.predict(**given, api_name="/restore_all")[3]
+    assert row[1] == "failed" and row[3].startswith("photo.jpg: ") and "/" not in row[3]
