@@ -35,6 +35,7 @@ class Batch:
         request: gr.Request,
         pictures: list[str] | None,
         recipe: str | None = None,
+        file: str | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio hands one in
         **values: Any,
     ) -> Iterator[tuple[Any, ...]]:
@@ -44,7 +45,7 @@ class Batch:
         with controls.told(), self.sessions.running(visitor, TAB) as run:
             if not paths:
                 raise RestoreError("Choose some pictures first.")
-            wanted = controls.wish(values | {"recipe": recipe})
+            wanted = controls.wish(values | {"recipe": recipe, "file": file})
             out = run.folder / "out"
             made = order.order(paths, out, wanted.request, format=wanted.format, depth=wanted.depth)
             runtime = replace(self.runtime, device=wanted.device, cancelled=run.cancelled)

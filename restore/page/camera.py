@@ -37,6 +37,7 @@ class Camera:
         darks: list[str] | None,
         flats: list[str] | None,
         iso: float | None,
+        bits: int | None,
         exact: bool,
         share: bool,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio hands one in
@@ -54,7 +55,14 @@ class Camera:
 
             folder, plan = run.folder / "report", Plan() if exact else Plan(steps=0)
             profile = calibrate(
-                frames, flats=lit, iso=iso or None, report_to=folder, plan=plan, limits=self.limits, progress=heard
+                frames,
+                flats=lit,
+                iso=iso or None,
+                bits=bits or None,
+                report_to=folder,
+                plan=plan,
+                limits=self.limits,
+                progress=heard,
             )
             target = run.folder / f"{_name(profile.camera)}.noise"
             (profile.model_only() if share else profile).save(target)
@@ -97,6 +105,9 @@ def draw(camera: Camera) -> None:
             darks = controls.upload("Dark frames", file_count="multiple", height=180)
             flats = controls.upload("Flat frames, in pairs", file_count="multiple", height=180)
             iso = gr.Number(0, label="ISO or gain setting of grey PNG or TIFF frames (0: raw files say it)", minimum=0)
+            bits = gr.Number(
+                0, label="Bits of such frames (0: the fewest that hold all values)", minimum=0, precision=0
+            )
             exact = gr.Checkbox(True, label="Learn the exact shape of the pixel noise too (minutes)")
             share = gr.Checkbox(False, label="Leave this body's own maps out, to share the profile")
             with gr.Row():
@@ -107,7 +118,7 @@ def draw(camera: Camera) -> None:
             profile = gr.DownloadButton("Download the profile", variant="primary", interactive=False)
             plots = gr.Gallery(label="Plots", format="png", columns=2, object_fit="contain", interactive=False)
     running = start.click(
-        camera.calibrate, [darks, flats, iso, exact, share], [profile, says, plots], show_progress_on=[says],
+        camera.calibrate, [darks, flats, iso, bits, exact, share], [profile, says, plots], show_progress_on=[says],
         concurrency_id="compute", api_name="calibrate",
         api_description="Learn a camera's noise from dark frames; the first result is the profile.",
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, get_args
 import gradio as gr
 
 from restore import methods, weights
-from restore.errors import Cancelled, RestoreError, WeightsError
+from restore.errors import Cancelled, RecipeError, RestoreError, WeightsError
 from restore.files.container import SUFFIXES
 from restore.jobs.plan import KEEP
 from restore.jobs.request import Request
@@ -23,7 +24,7 @@ from restore.method import Method
 from restore.page import words
 from restore.page.knobs import Kind, Knob, chosen, knobs
 from restore.page.sessions import without_folders
-from restore.recipe import AUTO, Precision, presets
+from restore.recipe import AUTO, Precision, Recipe, presets
 from restore.runtime import Device
 
 SAME = "as the input"
@@ -77,12 +78,13 @@ def draw(tab: str) -> dict[str, Any]:
     groups = []
     with gr.Accordion("Advanced", open=False):
         for method in ready.values():
-            drawn = list(knobs(method))
+            drawn = [knob for knob in knobs(method) if knob.kind not in (Kind.FILE, Kind.FOLDER)]
             with gr.Group(visible=False) as group:
-                for knob in drawn:
-                    inputs[knob.key] = _control(knob)
+                inputs |= {knob.key: _control(knob) for knob in drawn}
             groups.append((method.name, group if drawn else None))
         inputs |= _recipe_controls()
+        files = [knob.help for method in ready.values() for knob in knobs(method) if knob.kind is Kind.FILE]
+        inputs["file"] = upload("; ".join(files))
 
     shown = [group for _, group in groups if group is not None]
 
@@ -151,16 +153,21 @@ def wish(values: Mapping[str, Any]) -> Wish:
     Raises
     ------
     RecipeError
-        No such method.
+        No such method, or a recipe that cannot be followed here.
     """
     method = str(values.get("method") or AUTO)
     given = Path(values["recipe"]) if values.get("recipe") else None
     if given is None and method.startswith(_PRESET):
         given = presets().get(method.removeprefix(_PRESET), Path(method))
+    settings = _files(given, values) if given else () if method == AUTO else chosen(methods.get(method), values)
+    if values.get("file") and not any(json.dumps(values["file"]) in text for text in settings):
+        raise RecipeError(
+            "this run has no use for the file that was given; choose the method it is for, or take it out"
+        )
     request = Request(
         method=None if given else method,
         recipe=given,
-        settings=() if given or method == AUTO else chosen(methods.get(method), values),
+        settings=settings,
         strength=None if given and values["strength"] == 1 else values["strength"],
         noise=None if given and values["noise"] == "auto" else values["noise"],
         tile=None if given and values["tile"] == "auto" else str(values["tile"]),
@@ -169,6 +176,28 @@ def wish(values: Mapping[str, Any]) -> Wish:
     )
     chosen_format = None if values["format"] == KEEP else values["format"]
     return Wish(request, chosen_format, values["depth"] or None, values["device"])
+
+
+def _files(given: Path, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the files that the steps of a recipe want, as the visitor gave them: its own names mean nothing here.
+
+    Raises
+    ------
+    RecipeError
+        They were not given.
+    """
+    found = []
+    for step in Recipe.load(given).steps:
+        if step.weights and step.weights not in weights.manifest():
+            raise RecipeError(f"{given}: this page takes no weights but those it came with, and not {step.weights!r}")
+        for knob in knobs(methods.get(step.method)) if step.settings else ():
+            if knob.kind in (Kind.FILE, Kind.FOLDER) and step.settings.get(knob.name):
+                if knob.kind is Kind.FOLDER or not values.get("file"):
+                    named = f"names a {knob.kind} of another machine ({step.method}.{knob.name})"
+                    ask = "give that file beside it" if knob.kind is Kind.FILE else "this page takes none"
+                    raise RecipeError(f"{given}: {named}; {ask}")
+                found.append(f"{step.method}.{knob.name}={json.dumps(values['file'])}")
+    return tuple(found)
 
 
 def plain(error: RestoreError | str) -> str:

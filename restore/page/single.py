@@ -70,6 +70,7 @@ class Single:
         picture: str | None,
         reference: str | None = None,
         recipe: str | None = None,
+        file: str | None = None,
         across: float = 50,
         down: float = 50,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio hands one in
@@ -80,7 +81,7 @@ class Single:
         with controls.told(), self.sessions.running(visitor, TAB) as run:
             if not picture:
                 raise RestoreError("Choose a picture first.")
-            wanted = controls.wish(values | {"recipe": recipe})
+            wanted = controls.wish(values | {"recipe": recipe, "file": file})
             clean = files.read(reference, limits=self.limits) if reference else None
             made = order.order(
                 [Path(picture)], run.folder / "out", wanted.request, format=wanted.format, depth=wanted.depth

@@ -10,8 +10,13 @@ from typing import Any
 import pytest
 from browsing import in_browser, upload
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image as Pillow
 from serving import Server, by_command
+
+from restore.camera.calibration import Plan
+from restore.jobs.calibrate import calibrate
+from restore.jobs.noise_files import Shoot, simulate
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +86,45 @@ def test_the_button_for_standard_errors_is_there_when_they_are(tab: Any, photo: 
     with tab.expect_download() as waiting:
         button.click()
     assert waiting.value.suggested_filename == "small.png.sigma.tiff"
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/no/such/file", "app.py", "x.safetensors"])
+@pytest.mark.parametrize(("method", "knob"), [("pnnp", "profile"), ("rampp", "dino"), ("denoise", "")])
+def test_a_recipe_cannot_ask_for_files_of_the_server(
+    client: Client, photo: Path, tmp_path: Path, method: str, knob: str, path: str
+) -> None:
+    wanted = {"settings": {knob: path}} if knob else {"weights": path}
+    (tmp_path / "x.json").write_text(json.dumps({"steps": [{"method": method, **wanted}]}))
+    given = {"picture": handle_file(str(photo)), "recipe": handle_file(str(tmp_path / "x.json"))}
+    with pytest.raises(
+        AppError, match=r"x\.json: (names a (file|folder) of another machine|this page takes no weights)"
+    ):
+        client.predict(**given, api_name="/restore")
+
+
+def test_a_profile_is_uploaded_and_named_without_its_folder(client: Client, tmp_path: Path) -> None:
+    _, frames = simulate(Shoot(size=(64, 96), isos=(400.0,), darks=6, flats=4), tmp_path)
+    darks, flats = ([path for path in frames if path.parent.name == kind] for kind in ("darks", "flats"))
+    calibrate(darks, flats=flats, plan=Plan(steps=0)).save(tmp_path / "my.noise")
+    given = {"picture": handle_file(str(flats[0])), "file": handle_file(str(tmp_path / "my.noise"))}
+    result, side, says, *_ = client.predict(**given, method="pnnp", api_name="/restore")
+    step = json.loads(Path(side).read_text())["recipe"]["steps"][0]
+    assert step["settings"]["profile"] == "my.noise" and "the profile of" in says
+    recipe = tmp_path / "made.json"
+    recipe.write_bytes(Path(side).read_bytes())
+    again = client.predict(**given, recipe=handle_file(str(recipe)), api_name="/restore")
+    assert Path(again[0]).read_bytes() == Path(result).read_bytes()
+    (tmp_path / "my.noise").write_text("no profile")
+    given["file"] = handle_file(str(tmp_path / "my.noise"))
+    with pytest.raises(AppError, match=r"my\.noise") as caught:
+        client.predict(**given, method="pnnp", api_name="/restore")
+    assert "/" not in str(caught.value)
+
+
+def test_a_file_is_uploaded_and_has_a_use(client: Client, photo: Path, recipe: Path) -> None:
+    given = {"picture": handle_file(str(photo)), "file": handle_file(str(recipe))}
+    with pytest.raises(AppError, match="no use for the file"):
+        client.predict(**given, method="auto", api_name="/restore")
+    api = client.view_api(return_format="dict")
+    fields = [field["parameter_name"] for field in api["named_endpoints"]["/restore"]["parameters"]]
+    assert "file" in fields and not {"pnnp_profile", "rampp_dino"} & set(fields)
