@@ -14,7 +14,7 @@ from restore import files, metrics, noise, pipeline
 from restore.errors import RestoreError
 from restore.files import Limits
 from restore.jobs.request import Request, recipe_for
-from restore.page import controls, shown, words
+from restore.page import controls, look, shown, words
 from restore.page.sessions import Sessions
 from restore.picture import Domain, Image
 from restore.recipe import AUTO
@@ -168,6 +168,7 @@ def draw(compare: Compare) -> None:
     for mover in (across, down):
         mover.change(
             compare.crops, [folder, titles, across, down], [gallery, taken, says], queue=False, show_progress="hidden",
-            trigger_mode="always_last", api_name=f"compare_crop_{'across' if mover is across else 'down'}",
+            trigger_mode="always_last", js=look.follow("crops"),
+            api_name=f"compare_crop_{'across' if mover is across else 'down'}",
             api_description="Move the crops at 100 %.",
         )  # fmt: skip

@@ -83,7 +83,9 @@ def draw(tab: str) -> dict[str, Any]:
                 inputs |= {knob.key: _control(knob) for knob in drawn}
             groups.append((method.name, group if drawn else None))
         inputs |= _recipe_controls()
-        files = [knob.help for method in ready.values() for knob in knobs(method) if knob.kind is Kind.FILE]
+        files = [
+            knob.help.split(",")[0] for method in ready.values() for knob in knobs(method) if knob.kind is Kind.FILE
+        ]
         inputs["file"] = upload("; ".join(files))
 
     shown = [group for _, group in groups if group is not None]

@@ -14,7 +14,7 @@ from restore.errors import RestoreError
 from restore.files import Limits
 from restore.jobs import order, side
 from restore.jobs.report import Outcome
-from restore.page import controls, shown, stream, words
+from restore.page import controls, look, shown, stream, words
 from restore.page.sessions import Sessions
 from restore.picture import Image, Picture
 from restore.recipe import Develop
@@ -223,6 +223,7 @@ def draw(single: Single, samples: list[Path]) -> None:
     for mover in (across, down):
         mover.change(
             single.crop, [folder, across, down], [crop, report], queue=False, show_progress="hidden",
-            trigger_mode="always_last", api_name=f"crop_{'across' if mover is across else 'down'}",
+            trigger_mode="always_last", js=look.follow("crop"),
+            api_name=f"crop_{'across' if mover is across else 'down'}",
             api_description="Move the crop at 100 %.",
         )  # fmt: skip

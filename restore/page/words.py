@@ -64,10 +64,20 @@ def left(share: float, seconds: float) -> str:
     return f"about {duration(seconds * (1 - share) / share)} left"
 
 
+def exposure(seconds: float) -> str:
+    """Say an exposure time as cameras do.
+
+    >>> exposure(1 / 250), exposure(1 / 3), exposure(0.4), exposure(2)
+    ('1/250 s', '1/3 s', '0.4 s', '2 s')
+    """
+    part = round(1 / seconds)
+    return f"1/{part} s" if seconds < 0.5 and abs(part * seconds - 1) < 0.03 else f"{seconds:g} s"
+
+
 def facts(picture: Picture, pages: int = 1) -> str:
     """Say what a picture is, the first of so many pages."""
     meta = picture.meta
-    height, width = picture.size
+    height, width = picture.size if meta.orientation < 5 else picture.size[::-1]
     parts = [f"**{width} × {height}**", f"{width * height / 1e6:.1f} MP"]
     kind = "raw" if isinstance(picture, RawImage) else (meta.format or "").upper()
     parts.append(f"{kind}, {meta.bits} bit{' float' if meta.is_float else ''}".strip(", "))
@@ -76,8 +86,7 @@ def facts(picture: Picture, pages: int = 1) -> str:
     parts += [f"the first of **{pages} pages** is shown"] if pages > 1 else []
     parts += [literal(meta.camera)] if meta.camera else []
     parts += [f"ISO {meta.iso:.0f}"] if meta.iso else []
-    if meta.exposure_s:
-        parts.append(f"1/{round(1 / meta.exposure_s)} s" if meta.exposure_s < 0.5 else f"{meta.exposure_s:g} s")
+    parts += [exposure(meta.exposure_s)] if meta.exposure_s else []
     return " · ".join(parts)
 
 

@@ -71,18 +71,18 @@ def upload(tab: Any, *paths: Path, within: str = "Restore") -> None:
     place.set_input_files([str(path) for path in paths])
 
 
-def give(panel: Any, index: int, path: Path) -> None:
+def give(panel: Any, index: int, *paths: Path) -> None:
     """Upload into a field of a tab that was just opened, again where the field was drawn anew meanwhile."""
     from playwright.sync_api import TimeoutError as TooLate
 
     for _ in range(8):
-        panel.locator("input[type=file]").nth(index).set_input_files(str(path))
+        panel.locator("input[type=file]").nth(index).set_input_files([str(path) for path in paths])
         try:
-            panel.get_by_text(path.name).wait_for(timeout=10_000)
+            panel.locator("tr.file").filter(has_text=paths[-1].stem).first.wait_for(timeout=10_000)
         except TooLate:
             continue
         return
-    raise AssertionError(f"{path.name} was not taken")
+    raise AssertionError(f"{paths[-1].name} was not taken")
 
 
 def restore(tab: Any, path: Path, method: str) -> None:
