@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import atexit
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -34,7 +32,7 @@ QUEUE = 64
 def build(limits: Limits = LIMITS) -> gr.Blocks:
     """Lay the page out; its files go into a folder of its own, which ends with the process."""
     root = sessions.make_root()
-    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    sessions.remove_at_end(root)
     os.environ["GRADIO_TEMP_DIR"] = str(root / "served")
     os.environ["GRADIO_EXAMPLES_CACHE"] = str(root / "served" / "examples")
     held, runtime = sessions.Sessions(root / "work"), Runtime()

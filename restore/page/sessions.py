@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import secrets
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -27,6 +29,22 @@ def make_root() -> Path:
             if number.isdecimal() and not _is_running(int(number)):
                 shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+
+
+def remove_at_end(root: Path) -> None:
+    """Remove a folder when the process ends, also by the signals that services and closed terminals send."""
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+
+    def end(number: int, _: object) -> None:
+        shutil.rmtree(root, ignore_errors=True)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) == signal.SIG_DFL:  # what is ignored, as under nohup, stays so
+            with suppress(ValueError):  # not the main thread, which alone hears signals
+                signal.signal(number, end)
 
 
 def without_folders(text: str) -> str:

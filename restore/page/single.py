@@ -38,6 +38,7 @@ class Single:
     def look(self, request: gr.Request, picture: str | None, across: float = 50, down: float = 50) -> tuple[Any, ...]:
         """Show a picture as it came, with what is known of it."""
         if not picture:
+            self.sessions.cancel(request.session_hash, TAB)
             return None, None, _HINT, None, None, "", None
         with self.sessions.running(request.session_hash, TAB) as run:
             return self._looked(run.folder, Path(picture), across, down)
@@ -216,6 +217,7 @@ def draw(single: Single, samples: list[Path]) -> None:
         single.stop, None, report, cancels=[running], queue=False,
         api_name="stop", api_description="Stop this session's run.",
     )  # fmt: skip
+    picture.clear(None, cancels=[running])
     view.change(
         lambda name: gr.update(slider_position=_VIEWS[name]), view, slider, queue=False, show_progress="hidden",
         api_name="show", api_description="Move the divider.",
