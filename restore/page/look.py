@@ -54,7 +54,7 @@ def follow(name: str) -> str:
     It gets what the event gets, the sliders' values last, and hands it on.
     """
     put = "document.documentElement.style.setProperty"
-    sides = " ".join(f"{put}('--{name}-{side}', given.at({at}) + '%');" for side, at in (("x", -2), ("y", -1)))
+    sides = " ".join(f"{put}('--{name}-{side}', given.at({at}) / 100);" for side, at in (("x", -2), ("y", -1)))
     return f"(...given) => {{ {sides} return given; }}"
 
 
@@ -70,9 +70,11 @@ CSS = """
 .dark { --color-accent: #f59e0b; }
 .view .slider-wrap, .crop .slider-wrap,
 .view img, .crop img { background: var(--background-fill-secondary) !important; }
-.crop img { object-fit: none !important; object-position: var(--crop-x, 50%) var(--crop-y, 50%);
-    image-rendering: pixelated; }
-.crops img { object-position: var(--crops-x, 50%) var(--crops-y, 50%); image-rendering: pixelated; }
+.crop img { object-fit: none !important; --x: var(--crop-x, .5); --y: var(--crop-y, .5); }
+.crops img { --x: var(--crops-x, .5); --y: var(--crops-y, .5); }
+.crop img, .crops img { image-rendering: pixelated; /* in the middle of a wider box; 100% is box less picture */
+    object-position: calc(min(100%, 0px) * var(--x) + max(100%, 0px) / 2)
+                     calc(min(100%, 0px) * var(--y) + max(100%, 0px) / 2); }
 .crops .grid-wrap { max-height: none !important; }
 .figures { width: 100%; border-collapse: collapse; font-size: .92rem; }
 .figures, .figures tr { border-width: 0 !important; }

@@ -56,6 +56,19 @@ def test_the_edges_of_a_crop_can_be_seen(phone: Any, tmp_path: Path) -> None:
         assert top or not colours[2]
 
 
+def test_in_a_wide_box_a_crop_stays_in_the_middle(tab: Any, tmp_path: Path) -> None:
+    Pillow.fromarray(np.full((600, 800, 3), 40, np.uint8)).save(tmp_path / "plain.png")
+    restore(tab, tmp_path / "plain.png", "No change")
+    slider = tab.get_by_role("slider", name="Crop, left to right")
+    slider.focus()
+    slider.press("Home")
+    tab.wait_for_function("() => document.querySelector('.crop img').src.includes('-0-50')")
+    box = seen(tab, ".crop")
+    inside = np.flatnonzero((np.abs(box[box.shape[0] * 2 // 3].astype(int) - 40) < 3).all(-1))
+    assert box.shape[1] > 600
+    assert abs(inside[0] + inside[-1] - box.shape[1]) < 8 and 470 < inside[-1] - inside[0] < 490
+
+
 def test_numbers_of_a_calibration_do_not_break(phone: Any, tmp_path: Path) -> None:
     _, frames = simulate(Shoot(size=(64, 96), isos=(400.0, 800.0), darks=6, flats=4), tmp_path)
     phone.locator(".overflow-menu > button").click()
