@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import atexit
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -34,7 +32,7 @@ QUEUE = 64
 def build(limits: Limits = LIMITS) -> gr.Blocks:
     """Lay the page out; its files go into a folder of its own, which ends with the process."""
     root = sessions.make_root()
-    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    sessions.remove_at_end(root)
     os.environ["GRADIO_TEMP_DIR"] = str(root / "served")
     os.environ["GRADIO_EXAMPLES_CACHE"] = str(root / "served" / "examples")
     held, runtime = sessions.Sessions(root / "work"), Runtime()
@@ -73,18 +71,29 @@ def samples() -> list[Path]:
 
 
 class NoRelay:
-    """Refuse to fetch addresses for visitors: the server's own files are all it hands out."""
+    """Refuse to fetch addresses for visitors: the server's own files are all it hands out.
+
+    Browsers are told the same: whatever a page contains, they load no picture from elsewhere.
+    """
+
+    POLICY = (b"content-security-policy", b"img-src 'self' data: blob:; media-src 'self' data: blob:")
 
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
         self.app = app
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Answer 403 where a path names an address."""
+
+        async def told(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), self.POLICY]}
+            await send(message)
+
         path = str(scope.get("path", ""))
         if scope["type"] == "http" and ("file=http" in path or "proxy=" in path):
-            await PlainTextResponse("addresses are not fetched", 403)(scope, receive, send)
+            await PlainTextResponse("addresses are not fetched", 403)(scope, receive, told)
         else:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, told)
 
 
 def main(host: str = "127.0.0.1", port: int = 7860, *, limits: Limits = LIMITS, queue: int = QUEUE) -> None:

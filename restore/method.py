@@ -41,7 +41,10 @@ class Settings(BaseModel):
 
 
 def knob(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:  # noqa: A002
-    """Return a field of :class:`Settings`: its default, one line of help, and its range (ends included)."""
+    """Return a field of :class:`Settings`: its default, one line of help, and its range (ends included).
+
+    Help of a text that names a file or a folder has that word in it: the page takes it from nobody as text.
+    """
     return Field(default, description=help, ge=low, le=high)
 
 

@@ -120,17 +120,22 @@ def in_words(outcome: Outcome) -> str:
     steps = [step["method"] + (f" ({step['reason']})" if step["reason"] else "") for step in made]
     scores = outcome.record["scores"] or {}
     numbers = [f"{name.upper()} {value:.4g}" for name, value in scores.items() if isinstance(value, float)]
-    notes = [of_pages(outcome.record["pages"])] if outcome.record["pages"] else []
-    notes += [f"not kept: {what}" for what in outcome.record["dropped"]]
-    notes += [note for report in outcome.record["reports"] for note in report["facts"].get("notes", ())]
-    notes += [scores["problem"]] if "problem" in scores else []
-    found = [seen for report in outcome.record["reports"] for seen in report["evidence"]]
-    notes += [seen["says"] for seen in found if seen["name"] == "noise"]
-    notes += [f"CHECK: {seen['says']} ({seen['weight']} evidence)" for seen in found if seen["is_alarm"]]
-    more = "".join(f"; {text}" for text in [*numbers, *notes])
+    pages = [of_pages(outcome.record["pages"])] if outcome.record["pages"] else []
+    more = "".join(f"; {text}" for text in [*numbers, *pages, *notes(outcome.record)])
     return (
         f"{outcome.work.source} -> {outcome.target}  {', '.join(steps) or 'unchanged'}{more}  {outcome.seconds:.1f} s"
     )
+
+
+def notes(record: dict[str, Any]) -> list[str]:
+    """Say what is to be known of a result: what was not kept, what methods tell, its noise, and what looks wrong."""
+    said = [f"not kept: {what}" for what in record["dropped"]]
+    said += [note for report in record["reports"] for note in report["facts"].get("notes", ())]
+    scores = record["scores"] or {}
+    said += [scores["problem"]] if "problem" in scores else []
+    found = [seen for report in record["reports"] for seen in report["evidence"]]
+    said += [seen["says"] for seen in found if seen["name"] == "noise"]
+    return said + [f"CHECK: {seen['says']} ({seen['weight']} evidence)" for seen in found if seen["is_alarm"]]
 
 
 def of_pages(pages: dict[str, Any]) -> str:

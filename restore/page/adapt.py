@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ from restore.jobs import adapt as job
 from restore.jobs.fitting import Moment
 from restore.page import controls, shown, words
 from restore.page.sessions import Run, Sessions
-from restore.picture import Image
 from restore.recipe import Recipe, Step
 from restore.runtime import Runtime
 
@@ -48,7 +48,7 @@ class Adapt:
     ) -> Iterator[tuple[Any, ...]]:
         """Fit the network; yield the model (in the end), a report, the curve so far, and before and after."""
         paths = [Path(path) for path in pictures or ()]
-        with controls.told(*paths), self.sessions.running(request.session_hash, TAB) as run:
+        with controls.told(), self.sessions.running(request.session_hash, TAB) as run:
             if not paths:
                 raise RestoreError("Choose some noisy pictures first.")
             curve: list[Moment] = []
@@ -69,14 +69,15 @@ class Adapt:
         result = pipeline.run(picture, recipe, self.runtime).picture
         drawn = []
         for name, side in (("before", picture), ("after", result)):
-            assert isinstance(side, Image)
-            small, _ = shown.reduced(shown.screen(side))
+            small, _ = shown.reduced(shown.screen(side, like=picture))
             drawn.append(str(shown.write_png(folder / f"{name}.png", small)))
         return drawn[0], drawn[1]
 
-    def stop(self, request: gr.Request) -> Any:
-        """End this visitor's fit; what it learnt is kept."""
-        return "Ending; what was learnt is kept." if self.sessions.cancel(request.session_hash, TAB) else gr.skip()
+    def stop(self, request: gr.Request) -> tuple[Any, ...]:
+        """End this visitor's fit and keep what it learnt; that another one is to leave the queue, a time says."""
+        if self.sessions.cancel(request.session_hash, TAB):
+            return "Ending; what was learnt is kept.", gr.skip()
+        return "No fit was running; one that waited has left the queue.", time.time()
 
 
 def _moments(
@@ -108,7 +109,7 @@ def _verdict(made: job.Adapted) -> str:
         if made.helped
         else "**Fitting did not help**: the model holds the weights it started from.",
         f"Noise found: {made.kind}, level {made.level:.4g}.",
-        *made.notes,
+        *map(words.literal, made.notes),
         f"Use it on a folder: `restore run -m {job.METHOD} --weights model.safetensors IN -o OUT`.",
     ]
     return "\n\n".join(says)
@@ -141,6 +142,9 @@ def draw(adapt: Adapt) -> None:
     )  # fmt: skip
     controls.switch(pictures.change, [model], is_on=False, name="model_not_ready")
     controls.switch(running.success, [model], is_on=True, name="model_ready")
+    left = gr.Number(0, visible="hidden", label="When a waiting fit left the queue")
     stop.click(
-        adapt.stop, None, says, queue=False, api_name="stop_fit", api_description="End this session's fit early.",
+        adapt.stop, None, [says, left], queue=False, api_name="stop_fit",
+        api_description="End this session's fit early.",
     )  # fmt: skip
+    left.change(None, cancels=[running], api_name="leave_queue", api_description="Only for the page itself.")

@@ -12,7 +12,7 @@ import gradio as gr
 
 from restore.errors import RestoreError
 from restore.files import Limits
-from restore.jobs import order, side
+from restore.jobs import order, show, side
 from restore.jobs.report import Moved, Outcome, Status
 from restore.page import controls, stream, words
 from restore.page.sessions import Sessions
@@ -35,16 +35,17 @@ class Batch:
         request: gr.Request,
         pictures: list[str] | None,
         recipe: str | None = None,
+        file: str | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio hands one in
         **values: Any,
     ) -> Iterator[tuple[Any, ...]]:
         """Restore many pictures as one folder job, telling how each ended as soon as it has."""
         paths = [Path(picture) for picture in pictures or ()]
         visitor = request.session_hash
-        with controls.told(*paths, recipe), self.sessions.running(visitor, TAB) as run:
+        with controls.told(), self.sessions.running(visitor, TAB) as run:
             if not paths:
                 raise RestoreError("Choose some pictures first.")
-            wanted = controls.wish(values | {"recipe": recipe})
+            wanted = controls.wish(values | {"recipe": recipe, "file": file})
             out = run.folder / "out"
             made = order.order(paths, out, wanted.request, format=wanted.format, depth=wanted.depth)
             runtime = replace(self.runtime, device=wanted.device, cancelled=run.cancelled)
@@ -52,7 +53,8 @@ class Batch:
             at = {work: index for index, work in enumerate(made.works)}
             clock = stream.Clock(len(made.works))
             outcomes: list[Outcome] = []
-            yield None, *_told(outcomes, rows)
+            notes = controls.noted(made.notes)
+            yield None, *_told(outcomes, rows, notes)
             for event in stream.events(made, runtime, self.limits):
                 share, line = clock.hear(event)
                 progress(share, desc=line)
@@ -61,9 +63,9 @@ class Batch:
                 row[:] = _row(event, row)
                 outcomes += [event] if isinstance(event, Outcome) else []
                 if is_new:
-                    yield None, *_told(outcomes, rows)
+                    yield None, *_told(outcomes, rows, notes)
             archive = _archive(run.folder / "restored.zip", out, outcomes)
-            yield archive and str(archive), *_told(outcomes, rows)
+            yield archive and str(archive), *_told(outcomes, rows, notes)
 
     def stop(self, request: gr.Request) -> Any:
         """Stop this visitor's job before its next tile."""
@@ -76,28 +78,37 @@ def _row(event: Moved | Outcome, row: list[str]) -> list[str]:
     if event.status is Status.DONE:
         pages = event.record["pages"]
         says = f"{pages['count']} pages: " if pages else ""
-        says += "; ".join(words.step(made) for made in event.record["reports"]) or "developed"
+        steps = [words.step(made) for made in event.record["reports"]] or ["developed"]
+        target = "" if event.target is None else event.target.name
+        renamed = [f"written as {target}"] if target != event.work.source.name else []
+        says += "; ".join([*steps, *show.notes(event.record), *renamed])
     else:
-        says = words.without_paths(event.error, event.work.source)
+        says = controls.plain(event.error)
     return [row[0], event.status.value, words.duration(event.seconds), says]
 
 
-def _told(outcomes: list[Outcome], rows: list[list[str]]) -> tuple[str, str, list[list[str]]]:
+def _told(outcomes: list[Outcome], rows: list[list[str]], notes: list[str]) -> tuple[str, str, list[list[str]]]:
     """Return a summary, and the table for people and for programs."""
     counts = {status.value: sum(o.status is status for o in outcomes) for status in Status}
     ended = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
     summary = f"**{len(outcomes)} of {len(rows)}** files{': ' if ended else ''}{ended}"
-    return summary, words.table(_HEADS, rows), rows
+    doubtful = sum(any(seen["is_alarm"] for seen in _evidence(outcome)) for outcome in outcomes)
+    summary += f" · **{doubtful} to check**" if doubtful else ""
+    return "\n\n".join([*notes, summary]), words.table(_HEADS, rows), rows
+
+
+def _evidence(outcome: Outcome) -> list[dict[str, Any]]:
+    return [seen for made in outcome.record.get("reports", ()) for seen in made["evidence"]]
 
 
 def _archive(path: Path, folder: Path, outcomes: list[Outcome]) -> Path | None:
     """Put results and side files into one archive, as they are."""
-    targets = [outcome.target for outcome in outcomes if outcome.target is not None]
-    if not targets:
+    done = [(outcome.target, outcome.record) for outcome in outcomes if outcome.target is not None]
+    if not done:
         return None
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for target in targets:
-            for file in (target, side.path_of(target)):
+        for target, record in done:
+            for file in (target, *side.beside(target, with_errors=bool(record["output"]["uncertainty"]))):
                 archive.write(file, file.relative_to(folder).as_posix())
     return path
 

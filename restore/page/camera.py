@@ -13,7 +13,7 @@ from restore.camera.calibration import Plan
 from restore.errors import Cancelled, RestoreError
 from restore.files import Limits
 from restore.jobs.calibrate import calibrate
-from restore.page import controls
+from restore.page import controls, words
 from restore.page.sessions import Sessions
 
 TAB = "camera"
@@ -37,13 +37,14 @@ class Camera:
         darks: list[str] | None,
         flats: list[str] | None,
         iso: float | None,
+        bits: int | None,
         exact: bool,
         share: bool,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio hands one in
     ) -> tuple[str, str, list[tuple[str, str]]]:
         """Learn a profile; return its file, the report in Markdown, and the plots with their names."""
         frames, lit = ([Path(path) for path in paths or ()] for paths in (darks, flats))
-        with controls.told(*frames, *lit), self.sessions.running(request.session_hash, TAB) as run:
+        with controls.told(), self.sessions.running(request.session_hash, TAB) as run:
             if not frames:
                 raise RestoreError("Choose some dark frames first.")
 
@@ -54,7 +55,14 @@ class Camera:
 
             folder, plan = run.folder / "report", Plan() if exact else Plan(steps=0)
             profile = calibrate(
-                frames, flats=lit, iso=iso or None, report_to=folder, plan=plan, limits=self.limits, progress=heard
+                frames,
+                flats=lit,
+                iso=iso or None,
+                bits=bits or None,
+                report_to=folder,
+                plan=plan,
+                limits=self.limits,
+                progress=heard,
             )
             target = run.folder / f"{_name(profile.camera)}.noise"
             (profile.model_only() if share else profile).save(target)
@@ -77,9 +85,17 @@ def _name(camera: str) -> str:
 
 
 def _text(path: Path) -> str:
-    """Return the report without the pictures, which the page shows beside it."""
+    """Return the report without the pictures, which the page shows beside it, and without markup of the files'."""
     rows = path.read_text(encoding="utf-8").splitlines()
-    return "\n".join(row for row in rows if not row.startswith("![")).replace("# ", "### ", 1)
+    return "\n".join(_safe(row) for row in rows if not row.startswith("![")).replace("# ", "### ", 1)
+
+
+def _safe(row: str) -> str:
+    """Keep what makes a row of the report a heading, a point or part of a table, and nothing else."""
+    if row.startswith("|"):
+        return "|".join(words.literal(cell) for cell in row.split("|"))
+    mark = next((mark for mark in ("# ", "* ") if row.startswith(mark)), "")
+    return mark + words.literal(row.removeprefix(mark))
 
 
 def draw(camera: Camera) -> None:
@@ -89,6 +105,9 @@ def draw(camera: Camera) -> None:
             darks = controls.upload("Dark frames", file_count="multiple", height=180)
             flats = controls.upload("Flat frames, in pairs", file_count="multiple", height=180)
             iso = gr.Number(0, label="ISO or gain setting of grey PNG or TIFF frames (0: raw files say it)", minimum=0)
+            bits = gr.Number(
+                0, label="Bits of such frames (0: the fewest that hold all values)", minimum=0, precision=0
+            )
             exact = gr.Checkbox(True, label="Learn the exact shape of the pixel noise too (minutes)")
             share = gr.Checkbox(False, label="Leave this body's own maps out, to share the profile")
             with gr.Row():
@@ -99,7 +118,7 @@ def draw(camera: Camera) -> None:
             profile = gr.DownloadButton("Download the profile", variant="primary", interactive=False)
             plots = gr.Gallery(label="Plots", format="png", columns=2, object_fit="contain", interactive=False)
     running = start.click(
-        camera.calibrate, [darks, flats, iso, exact, share], [profile, says, plots], show_progress_on=[says],
+        camera.calibrate, [darks, flats, iso, bits, exact, share], [profile, says, plots], show_progress_on=[says],
         concurrency_id="compute", api_name="calibrate",
         api_description="Learn a camera's noise from dark frames; the first result is the profile.",
     )  # fmt: skip

@@ -14,15 +14,15 @@ from restore import files, metrics, noise, pipeline
 from restore.errors import RestoreError
 from restore.files import Limits
 from restore.jobs.request import Request, recipe_for
-from restore.page import controls, shown, words
+from restore.page import controls, look, shown, words
 from restore.page.sessions import Sessions
-from restore.picture import Domain, Image, Picture, RawImage
-from restore.raw.develop import develop
+from restore.picture import Domain, Image
 from restore.recipe import AUTO
 from restore.runtime import Runtime, Tick
 
 TAB = "compare"
 _HEADS = ["Method", "Time", "Noise / 255", "PSNR, dB", "SSIM"]
+_HINT = "Several methods in turn on one picture, at the same places."
 _GONE = "The pictures have been cleared away; compare again."
 
 
@@ -40,16 +40,18 @@ class Compare:
         picture: str | None,
         methods: Sequence[str],
         reference: str | None = None,
+        across: float = 50,
+        down: float = 50,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio hands one in
     ) -> tuple[Any, ...]:
         """Run several methods on one picture."""
         visitor = request.session_hash
-        with controls.told(picture, reference), self.sessions.running(visitor, TAB) as run:
+        with controls.told(), self.sessions.running(visitor, TAB) as run:
             if not picture or not methods:
                 raise RestoreError("Choose a picture and at least one method first.")
             read = files.read(picture, limits=self.limits)
-            clean = shown.screen(files.read(reference, limits=self.limits)) if reference else None
-            rows = [self._row("Input", _developed(read), 0.0, run.folder, 0, clean)]
+            clean = shown.seen(files.read(reference, limits=self.limits), like=read) if reference else None
+            rows = [self._row("Input", shown.seen(read), 0.0, run.folder, 0, clean)]
             start = time.monotonic()
             for index, name in enumerate(methods):
 
@@ -60,47 +62,56 @@ class Compare:
                 runtime = replace(self.runtime, progress=moved, cancelled=run.cancelled)
                 result = pipeline.run(read, recipe_for(Request(method=name)), runtime)
                 title = _title(name) if name != AUTO else f"Auto: {_steps(result)}"
-                rows.append(self._row(title, _developed(result.picture), result.seconds, run.folder, index + 1, clean))
+                image = shown.seen(result.picture, like=read)
+                rows.append(self._row(title, image, result.seconds, run.folder, index + 1, clean))
             titles = [str(row[0]) for row in rows]
             return (
                 words.table(_HEADS, rows),
                 rows,
-                *self.crops(str(run.folder), titles, 50, 50),
+                *_cut(str(run.folder), titles, across, down),
                 str(run.folder),
                 titles,
+                words.facts(read),
             )
 
     def _row(
-        self, title: str, image: Image, seconds: float, folder: Path, index: int, clean: shown.Screen | None
+        self, title: str, image: Image, seconds: float, folder: Path, index: int, clean: Image | None
     ) -> list[str]:
         """Keep a picture for crops and return its line of the table."""
-        picture = shown.screen(image)
-        shown.keep(folder, str(index), picture)
+        shown.keep(folder, str(index), shown.screen(image))
         row = [title, words.duration(seconds) if index else "", f"{noise.relative(image).sigma * 255:.1f}"]
         if clean is None:
             return [*row, "", ""]
-        scores = metrics.compare(picture.floats, clean.floats)
+        scores = metrics.compare(image.pixels, clean.pixels)
         return [*row, f"{scores.psnr:.2f}", f"{scores.ssim:.4f}"]
 
-    def crops(
-        self, folder: str, titles: Sequence[str], across: float, down: float
-    ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        """Cut all results at the same place; beside them what each took away."""
-        if not folder:
-            return [], []
+    def crops(self, folder: str, titles: Sequence[str], across: float, down: float) -> tuple[Any, Any, Any]:
+        """Cut all results at the same place, and what each took away; where they are gone, return words instead."""
         try:
-            cuts = [shown.crop(shown.kept(Path(folder), str(index)), across, down) for index in range(len(titles))]
-        except OSError as error:
-            raise gr.Error(_GONE, print_exception=False) from error
-        at = f"{across:g}-{down:g}"
-        results = [_written(folder, f"{index}-{at}", cut) for index, cut in enumerate(cuts)]
-        taken = [_written(folder, f"{i}-{at}-taken", shown.difference(cuts[0], cut)) for i, cut in enumerate(cuts) if i]
-        return list(zip(results, titles, strict=True)), list(zip(taken, titles[1:], strict=True))
+            return *(_cut(folder, titles, across, down) if folder else ([], [])), gr.skip()
+        except OSError:
+            return gr.skip(), gr.skip(), _GONE
 
-    def stop(self, request: gr.Request) -> None:
+    def stop(self, request: gr.Request) -> Any:
         """Stop this visitor's comparison before its next tile."""
-        self.sessions.cancel(request.session_hash, TAB)
-        gr.Info("Stopped.")
+        return "Stopped." if self.sessions.cancel(request.session_hash, TAB) else gr.skip()
+
+
+def _cut(
+    folder: str, titles: Sequence[str], across: float, down: float
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Write all results cut at the same place, and what each took away.
+
+    Raises
+    ------
+    OSError
+        They are not there any more.
+    """
+    cuts = [shown.crop(shown.kept(Path(folder), str(index)), across, down) for index in range(len(titles))]
+    at = f"{across:g}-{down:g}"
+    results = [_written(folder, f"{index}-{at}", cut) for index, cut in enumerate(cuts)]
+    taken = [_written(folder, f"{i}-{at}-taken", shown.difference(cuts[0], cut)) for i, cut in enumerate(cuts) if i]
+    return list(zip(results, titles, strict=True)), list(zip(taken, titles[1:], strict=True))
 
 
 def _title(name: str) -> str:
@@ -114,10 +125,6 @@ def _steps(result: pipeline.Result) -> str:
 
 def _written(folder: str, name: str, picture: shown.Screen) -> str:
     return str(shown.write_png(Path(folder) / f"crop-{name}.png", picture))
-
-
-def _developed(picture: Picture) -> Image:
-    return develop(picture) if isinstance(picture, RawImage) else picture
 
 
 def draw(compare: Compare) -> None:
@@ -134,6 +141,7 @@ def draw(compare: Compare) -> None:
                 start = gr.Button("Compare", variant="primary", min_width=140)
                 stop = gr.Button("Stop", min_width=100)
         with gr.Column(scale=9, min_width=320):
+            says = gr.Markdown(_HINT, elem_classes="report", elem_id="compare-report")
             table = gr.HTML()
             data = gr.JSON(visible=False, label="Figures: noise of 255, PSNR in dB")
             with gr.Row():
@@ -148,17 +156,19 @@ def draw(compare: Compare) -> None:
             )  # fmt: skip
     folder, titles = gr.State(""), gr.State([])
     running = start.click(
-        compare.restore, None, [table, data, gallery, taken, folder, titles],
-        inputs_kwargs={"picture": picture, "methods": chosen, "reference": reference}, show_progress_on=[gallery],
+        compare.restore, None, [table, data, gallery, taken, folder, titles, says],
+        inputs_kwargs={"picture": picture, "methods": chosen, "reference": reference, "across": across, "down": down},
+        show_progress_on=[gallery],
         concurrency_id="compute", api_name="compare", api_description="Several methods on one picture.",
     )  # fmt: skip
     stop.click(
-        compare.stop, None, None, cancels=[running], queue=False, api_name="stop_comparing",
+        compare.stop, None, says, cancels=[running], queue=False, api_name="stop_comparing",
         api_description="Stop this session's comparison.",
     )  # fmt: skip
     for mover in (across, down):
         mover.change(
-            compare.crops, [folder, titles, across, down], [gallery, taken], queue=False, show_progress="hidden",
-            trigger_mode="always_last", api_name=f"compare_crop_{'across' if mover is across else 'down'}",
+            compare.crops, [folder, titles, across, down], [gallery, taken, says], queue=False, show_progress="hidden",
+            trigger_mode="always_last", js=look.follow("crops"),
+            api_name=f"compare_crop_{'across' if mover is across else 'down'}",
             api_description="Move the crops at 100 %.",
         )  # fmt: skip

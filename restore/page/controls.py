@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any, get_args
 
 import gradio as gr
 
 from restore import methods, weights
-from restore.errors import Cancelled, RestoreError, WeightsError
+from restore.errors import Cancelled, RecipeError, RestoreError, WeightsError
 from restore.files.container import SUFFIXES
 from restore.jobs.plan import KEEP
 from restore.jobs.request import Request
 from restore.method import Method
 from restore.page import words
 from restore.page.knobs import Kind, Knob, chosen, knobs
-from restore.recipe import AUTO, Precision, presets
+from restore.page.sessions import without_folders
+from restore.recipe import AUTO, Precision, Recipe, presets
 from restore.runtime import Device
 
 SAME = "as the input"
@@ -53,7 +57,7 @@ def problem(method: Method) -> str:
         if method.weights is not None:
             weights.verify(method.weights)
     except WeightsError as error:
-        return words.without_paths(str(error), weights.folder() / "x")
+        return plain(error)
     return ""
 
 
@@ -74,12 +78,15 @@ def draw(tab: str) -> dict[str, Any]:
     groups = []
     with gr.Accordion("Advanced", open=False):
         for method in ready.values():
-            drawn = list(knobs(method))
+            drawn = [knob for knob in knobs(method) if knob.kind not in (Kind.FILE, Kind.FOLDER)]
             with gr.Group(visible=False) as group:
-                for knob in drawn:
-                    inputs[knob.key] = _control(knob)
+                inputs |= {knob.key: _control(knob) for knob in drawn}
             groups.append((method.name, group if drawn else None))
         inputs |= _recipe_controls()
+        files = [
+            knob.help.split(",")[0] for method in ready.values() for knob in knobs(method) if knob.kind is Kind.FILE
+        ]
+        inputs["file"] = upload("; ".join(files))
 
     shown = [group for _, group in groups if group is not None]
 
@@ -148,16 +155,21 @@ def wish(values: Mapping[str, Any]) -> Wish:
     Raises
     ------
     RecipeError
-        No such method.
+        No such method, or a recipe that cannot be followed here.
     """
     method = str(values.get("method") or AUTO)
     given = Path(values["recipe"]) if values.get("recipe") else None
     if given is None and method.startswith(_PRESET):
         given = presets().get(method.removeprefix(_PRESET), Path(method))
+    settings = _files(given, values) if given else () if method == AUTO else chosen(methods.get(method), values)
+    if values.get("file") and not any(json.dumps(values["file"]) in text for text in settings):
+        raise RecipeError(
+            "this run has no use for the file that was given; choose the method it is for, or take it out"
+        )
     request = Request(
         method=None if given else method,
         recipe=given,
-        settings=() if given or method == AUTO else chosen(methods.get(method), values),
+        settings=settings,
         strength=None if given and values["strength"] == 1 else values["strength"],
         noise=None if given and values["noise"] == "auto" else values["noise"],
         tile=None if given and values["tile"] == "auto" else str(values["tile"]),
@@ -168,13 +180,40 @@ def wish(values: Mapping[str, Any]) -> Wish:
     return Wish(request, chosen_format, values["depth"] or None, values["device"])
 
 
-def plain(error: RestoreError, *files: Path | str | None) -> str:
-    """Return an error's words without the folders that visitors' files lie in."""
-    return words.without_paths(str(error), *(Path(file) for file in files if file))
+def _files(given: Path, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the files that the steps of a recipe want, as the visitor gave them: its own names mean nothing here.
+
+    Raises
+    ------
+    RecipeError
+        They were not given.
+    """
+    found = []
+    for step in Recipe.load(given).steps:
+        if step.weights and step.weights not in weights.manifest():
+            raise RecipeError(f"{given}: this page takes no weights but those it came with, and not {step.weights!r}")
+        for knob in knobs(methods.get(step.method)) if step.settings else ():
+            if knob.kind in (Kind.FILE, Kind.FOLDER) and step.settings.get(knob.name):
+                if knob.kind is Kind.FOLDER or not values.get("file"):
+                    named = f"names a {knob.kind} of another machine ({step.method}.{knob.name})"
+                    ask = "give that file beside it" if knob.kind is Kind.FILE else "this page takes none"
+                    raise RecipeError(f"{given}: {named}; {ask}")
+                found.append(f"{step.method}.{knob.name}={json.dumps(values['file'])}")
+    return tuple(found)
+
+
+def plain(error: RestoreError | str) -> str:
+    """Return words without the folders of this machine."""
+    return without_folders(str(error)).replace(f"{weights.folder()}{os.sep}", "")
+
+
+def noted(notes: Sequence[str]) -> list[str]:
+    """Return what an order is to be told first, in Markdown."""
+    return [f"**Note:** {words.literal(plain(note))}" for note in notes]
 
 
 @contextmanager
-def told(*files: Path | str | None) -> Iterator[None]:
+def told() -> Iterator[None]:
     """Tell the visitor what went wrong, in words, without this machine's paths.
 
     Raises
@@ -189,7 +228,8 @@ def told(*files: Path | str | None) -> Iterator[None]:
     except RestoreError as error:
         if "internal error" in str(error):
             logging.getLogger("restore.page").error("%s", error)
-        raise gr.Error(plain(error, *files), title="This did not work", duration=None, print_exception=False) from error
+        said = escape(plain(error), quote=False)  # the page takes it for HTML
+        raise gr.Error(said, title="This did not work", duration=None, print_exception=False) from error
 
 
 def switch(listen: Any, buttons: list[Any], *, is_on: bool, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +23,10 @@ class Kind(StrEnum):
     CHOICE = "choice"
     CHECK = "check"
     TEXT = "text"
+    FILE = "file"
+    """Uploaded: there is one place for the file of whichever method runs, the value ``"file"``."""
+    FOLDER = "folder"
+    """No control: folders of the server are no visitor's business."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,9 @@ def _knob(method: str, name: str, field: FieldInfo) -> Knob:
     low = next((m.ge for m in field.metadata if hasattr(m, "ge")), None)
     high = next((m.le for m in field.metadata if hasattr(m, "le")), None)
     kind, choices, step = _kind(field.annotation, has_range=low is not None and high is not None)
+    if kind is Kind.TEXT:  # its help says what the text names
+        named = re.search(r"\b(file|folder)\b", field.description or "")
+        kind = Kind(named[0]) if named else kind
     if step is None and low is not None and high is not None:
         step = 0.01 if high - low <= 2 else 0.05
     label = name.replace("_", " ").capitalize()
@@ -91,8 +99,9 @@ def chosen(method: Method, values: Mapping[str, Any]) -> tuple[str, ...]:
     >>> chosen(methods.get("wavelet"), {"wavelet_threshold": 1.5, "wavelet_shifts": 0, "none_x": 1})
     ('wavelet.threshold=1.5',)
     """
+    given = [(knob, values.get("file" if knob.kind is Kind.FILE else knob.key)) for knob in knobs(method)]
     return tuple(
-        f"{method.name}.{knob.name}={json.dumps(values[knob.key])}"
-        for knob in knobs(method)
-        if knob.key in values and values[knob.key] != knob.default
+        f"{method.name}.{knob.name}={json.dumps(value)}"
+        for knob, value in given
+        if value is not None and value != knob.default
     )

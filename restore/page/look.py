@@ -48,6 +48,16 @@ def theme() -> gr.themes.Base:
     )
 
 
+def follow(name: str) -> str:
+    """Return the script by which a box narrower than its crop shows the crop's edges when the sliders are at the end.
+
+    It gets what the event gets, the sliders' values last, and hands it on.
+    """
+    put = "document.documentElement.style.setProperty"
+    sides = " ".join(f"{put}('--{name}-{side}', given.at({at}) / 100);" for side, at in (("x", -2), ("y", -1)))
+    return f"(...given) => {{ {sides} return given; }}"
+
+
 CSS = """
 .gradio-container { max-width: 1560px !important; width: 100%; }
 #head { padding: 2px 4px 0; }
@@ -55,11 +65,16 @@ CSS = """
 #head p { margin: 0; color: var(--body-text-color-subdued); }
 .report { padding: 0 6px; }
 .report p, .report ul { margin: .2em 0; }
+.report table { display: block; overflow-x: auto; border-width: 0; }
+.report th, .report td { overflow-wrap: normal; word-break: normal; white-space: nowrap; }
 .dark { --color-accent: #f59e0b; }
 .view .slider-wrap, .crop .slider-wrap,
 .view img, .crop img { background: var(--background-fill-secondary) !important; }
-.crop img { object-fit: none !important; image-rendering: pixelated; }
-.crops img { image-rendering: pixelated; }
+.crop img { object-fit: none !important; --x: var(--crop-x, .5); --y: var(--crop-y, .5); }
+.crops img { --x: var(--crops-x, .5); --y: var(--crops-y, .5); }
+.crop img, .crops img { image-rendering: pixelated; /* in the middle of a wider box; 100% is box less picture */
+    object-position: calc(min(100%, 0px) * var(--x) + max(100%, 0px) / 2)
+                     calc(min(100%, 0px) * var(--y) + max(100%, 0px) / 2); }
 .crops .grid-wrap { max-height: none !important; }
 .figures { width: 100%; border-collapse: collapse; font-size: .92rem; }
 .figures, .figures tr { border-width: 0 !important; }

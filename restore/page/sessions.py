@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import re
 import secrets
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -26,6 +29,32 @@ def make_root() -> Path:
             if number.isdecimal() and not _is_running(int(number)):
                 shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+
+
+def remove_at_end(root: Path) -> None:
+    """Remove a folder when the process ends, also by the signals that services and closed terminals send."""
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+
+    def end(number: int, _: object) -> None:
+        shutil.rmtree(root, ignore_errors=True)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) == signal.SIG_DFL:  # what is ignored, as under nohup, stays so
+            with suppress(ValueError):  # not the main thread, which alone hears signals
+                signal.signal(number, end)
+
+
+def without_folders(text: str) -> str:
+    """Name files of visitors, and what is made of them, without the folders that this machine keeps them in.
+
+    >>> without_folders(f"{tempfile.gettempdir()}/restore-page-7-x/work/t_k-n/out/a b.jpg: 1/2 is damaged")
+    'a b.jpg: 1/2 is damaged'
+    """
+    bases = {re.escape(base) for base in (tempfile.gettempdir(), os.path.realpath(tempfile.gettempdir()))}
+    return re.sub(rf"(?:{'|'.join(bases)})[/\\]{PREFIX}[^\s/\\]*[/\\](?:[^\s/\\]+[/\\])*", "", text)
 
 
 def _is_running(process: int) -> bool:
@@ -61,23 +90,34 @@ class Sessions:
 
     @contextmanager
     def running(self, visitor: str | None, tab: str) -> Iterator[Run]:
-        """Hold a run in place of the visitor's last one in this tab, whose files are removed."""
-        run = self._begin(visitor, tab)
-        try:
-            yield run
-        finally:
-            run.cancelled.set()
+        """Hold a run in place of the visitor's last one in this tab, which is stopped.
 
-    def _begin(self, visitor: str | None, tab: str) -> Run:
+        The last one's files are what the tab shows: they are removed once there are others, and stay where the new run
+        fails.
+        """
         self.sweep(AGE_S)
         token = secrets.token_urlsafe(18)
-        run = Run(self.root / token)
+        run, key = Run(self.root / token), (visitor or token, tab)
         run.folder.mkdir(mode=0o700, parents=True)
         with self._lock:
-            before = self._runs.pop((visitor or token, tab), None)
-            self._runs[visitor or token, tab] = run
-        _discard(before)
-        return run
+            before = self._runs.get(key)
+            self._runs[key] = run
+        if before:
+            before.cancelled.set()
+        useless = [run, before]
+        try:
+            yield run
+            useless = [before]
+        finally:
+            run.cancelled.set()
+            with self._lock:
+                if run in useless and self._runs.get(key) is run:
+                    self._runs.pop(key)
+                    if before:
+                        self._runs[key] = before
+                        useless = [run]
+            for old in useless:
+                _discard(old)
 
     def cancel(self, visitor: str | None, tab: str) -> bool:
         """Ask the visitor's run in this tab to stop; return whether there was one that had not ended."""

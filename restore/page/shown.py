@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from restore.picture import Floats, Picture, RawImage
+from restore.picture import Image, Picture, RawImage
 from restore.raw.develop import develop
 from restore.recipe import Develop
 
@@ -39,24 +39,28 @@ class Screen:
     pixels: Bytes
     icc: bytes | None = None
 
-    @property
-    def floats(self) -> Floats:
-        """The same in 0...1."""
-        return self.pixels.astype(np.float32) / np.float32(255)
 
-
-def screen(picture: Picture, settings: Develop | None = None) -> Screen:
-    """Return a picture as the screen shows it; a mosaic is developed.
+def seen(picture: Picture, settings: Develop | None = None, like: Picture | None = None) -> Image:
+    """Return a picture developed, upright, and with what counts as black and white at 0 and 1, in full depth.
 
     Parameters
     ----------
     settings
         How to develop a mosaic; None takes the defaults.
+    like
+        The picture whose black and white count, where both hold floats: the input's, for whatever is set beside it.
+        None takes the picture's own.
     """
     if isinstance(picture, RawImage):
         how = settings or Develop()
         picture = develop(picture, exposure_ev=how.exposure_ev, white_balance=how.white_balance)
-    image = picture.upright()
+    unit = like.unit() if isinstance(like, Image) else None if like else picture.unit()
+    return (picture.between(*unit) if unit and picture.meta.is_float else picture).upright()
+
+
+def screen(picture: Picture, settings: Develop | None = None, like: Picture | None = None) -> Screen:
+    """Return a picture as the screen shows it; for the parameters see `seen`."""
+    image = seen(picture, settings, like)
     pixels = np.ascontiguousarray(np.rint(np.clip(image.pixels, 0, 1) * 255).astype(np.uint8))
     return Screen(pixels, image.meta.icc)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from queue import SimpleQueue
 
 from restore.errors import Cancelled, RestoreError
 from restore.files import Limits
+from restore.jobs import side
 from restore.jobs.order import Order
 from restore.jobs.report import Moved, Options, Outcome, Status
 from restore.jobs.run import run_folder
+from restore.page.sessions import without_folders
 from restore.page.words import left
 from restore.runtime import Runtime
 
@@ -24,17 +27,26 @@ def events(order: Order, runtime: Runtime, limits: Limits) -> Iterator[Moved | O
     RestoreError
         Nothing could be begun.
     """
-    options = Options(format=order.format, depth=order.depth, limits=limits)
+    options = Options(format=order.format, depth=order.depth, limits=limits, uncertainty=order.with_errors)
     heard: SimpleQueue[Moved | Outcome | None] = SimpleQueue()
     with ThreadPoolExecutor(1, "job") as pool:
         job = pool.submit(run_folder, order.works, order.recipe, runtime, options, heard.put)
         job.add_done_callback(lambda _: heard.put(None))
         try:
             while (event := heard.get()) is not None:
+                if isinstance(event, Outcome) and event.status is Status.DONE and event.target is not None:
+                    _without_folders(side.path_of(event.target))
                 yield event
             job.result()
         finally:
             runtime.cancelled.set()
+
+
+def _without_folders(side_file: Path) -> None:
+    """Let a side file, which tells settings as they were given, name visitors' files without the folders here."""
+    text = side_file.read_text(encoding="utf-8")
+    if (told := without_folders(text)) != text:
+        side_file.write_text(told, encoding="utf-8")
 
 
 class Clock:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from restore import methods
@@ -15,7 +15,17 @@ from restore.metrics import Scores
 from restore.noise import CORRELATED, Noise
 from restore.picture import Picture, RawImage
 
+_MARKS = re.compile(r"[\\`*_{}\[\]#!|~$@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 _STRENGTHS = ((0.5, "next to none"), (3.0, "little"), (8.0, "moderate"), (20.0, "strong"), (math.inf, "very strong"))
+
+
+def literal(text: object) -> str:
+    r"""Return text of a file or of a visitor for Markdown, which shows it as it is: no picture, link or markup.
+
+    >>> literal("![x](http://a) <b> 1/2 photo.jpg")
+    '\\!\\[x\\](http\\://a) &lt;b&gt; 1/2 photo.jpg'
+    """
+    return _MARKS.sub(r"\\\g<0>", escape(re.sub(r"\s+", " ", str(text)), quote=False))
 
 
 def duration(seconds: float) -> str:
@@ -54,20 +64,29 @@ def left(share: float, seconds: float) -> str:
     return f"about {duration(seconds * (1 - share) / share)} left"
 
 
+def exposure(seconds: float) -> str:
+    """Say an exposure time as cameras do.
+
+    >>> exposure(1 / 250), exposure(1 / 3), exposure(0.4), exposure(2)
+    ('1/250 s', '1/3 s', '0.4 s', '2 s')
+    """
+    part = round(1 / seconds)
+    return f"1/{part} s" if seconds < 0.5 and abs(part * seconds - 1) < 0.03 else f"{seconds:g} s"
+
+
 def facts(picture: Picture, pages: int = 1) -> str:
     """Say what a picture is, the first of so many pages."""
     meta = picture.meta
-    height, width = picture.size
+    height, width = picture.size if meta.orientation < 5 else picture.size[::-1]
     parts = [f"**{width} × {height}**", f"{width * height / 1e6:.1f} MP"]
     kind = "raw" if isinstance(picture, RawImage) else (meta.format or "").upper()
     parts.append(f"{kind}, {meta.bits} bit{' float' if meta.is_float else ''}".strip(", "))
     if isinstance(picture, RawImage) and not picture.is_bayer:
         parts.append("not a Bayer pattern")
     parts += [f"the first of **{pages} pages** is shown"] if pages > 1 else []
-    parts += [meta.camera] if meta.camera else []
+    parts += [literal(meta.camera)] if meta.camera else []
     parts += [f"ISO {meta.iso:.0f}"] if meta.iso else []
-    if meta.exposure_s:
-        parts.append(f"1/{round(1 / meta.exposure_s)} s" if meta.exposure_s < 0.5 else f"{meta.exposure_s:g} s")
+    parts += [exposure(meta.exposure_s)] if meta.exposure_s else []
     return " · ".join(parts)
 
 
@@ -106,7 +125,8 @@ def helped(evidence: Sequence[Mapping[str, Any]]) -> list[str]:
     alarms = sum(found["is_alarm"] for found in evidence)
     verdict = f"{alarms} of {len(ordered)} checks say: look closely." if alarms else "Nothing speaks against it."
     marked = [
-        ("⚠ " if found["is_alarm"] else "") + f"{found['says']} ({found['weight']} evidence)" for found in ordered
+        ("⚠ " if found["is_alarm"] else "") + f"{literal(found['says'])} ({found['weight']} evidence)"
+        for found in ordered
     ]
     return [f"**Did it help?** {verdict}", *(f"- {line}" for line in marked)]
 
@@ -114,11 +134,11 @@ def helped(evidence: Sequence[Mapping[str, Any]]) -> list[str]:
 def report(record: Mapping[str, Any], seconds: float) -> str:
     """Say what a run did, from the side file of its result."""
     lines = [f"**All pages:** {of_pages(record['pages'])}:"] if record["pages"] else []
-    lines += [f"**Not kept:** {what}" for what in record["dropped"]]
+    lines += [f"**Not kept:** {literal(what)}" for what in record["dropped"]]
     for made in record["reports"]:
         lines.append(f"**Noise found:** {noise(made['noise'])}")
-        lines.append(f"**Done:** {step(made)} · {duration(made['seconds'])}")
-        lines += [f"- {note}" for note in made["facts"].get("notes", ())]
+        lines.append(f"**Done:** {literal(step(made))} · {duration(made['seconds'])}")
+        lines += [f"- {literal(note)}" for note in made["facts"].get("notes", ())]
         lines += helped(made["evidence"])
     tiles = {str(made["tile"]) for made in record["reports"]}
     whole = "in one piece" if tiles <= {"None"} else "in tiles"
@@ -147,14 +167,3 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
     body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
     return f'<table class="figures"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def without_paths(text: str, *paths: Path) -> str:
-    """Name files without the folders that this machine keeps them in.
-
-    >>> without_paths("/tmp/x/a.png: damaged", Path("/tmp/x/a.png"))
-    'a.png: damaged'
-    """
-    for path in paths:
-        text = text.replace(f"{path.parent}/", "").replace(f"{path.parent}\\", "")
-    return text

@@ -1,5 +1,6 @@
 """Fixtures of the page's tests."""
 
+from browsing import browser, tab
 from serving import big, pictures, server
 
-__all__ = ["big", "pictures", "server"]
+__all__ = ["big", "browser", "pictures", "server", "tab"]

@@ -1,10 +1,12 @@
 """The Adapt tab: noisy pictures in, a model out that the command takes."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+from browsing import give, in_browser
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image as Pillow
@@ -41,6 +43,30 @@ def test_of_a_stack_beyond_the_limit_some_pages_are_learnt_from_and_the_first_is
     _, says, _, pair = client.predict(pictures=given, minutes=0.2, api_name="/adapt")
     assert "stack.tif is large: 2 of its 3 pages were learnt from" in says
     assert all(Path(path).exists() for path in pair)
+
+
+@in_browser
+def test_a_fit_that_waits_leaves_the_queue(
+    tab: Any, server: Server, client: Client, pictures: dict[str, Path], big: Path
+) -> None:
+    slow = {"method": "wavelet", "wavelet_shifts": 16, "tile": "64", "noise": "20/255"}
+    first = client.submit(picture=handle_file(str(big)), api_name="/restore", **slow)
+    tab.get_by_role("tab", name="Adapt").click()
+    panel = tab.get_by_role("tabpanel").filter(has=tab.get_by_role("button", name="End now"))
+    give(panel, 0, pictures["photo.jpg"])
+    panel.get_by_role("button", name="Fit to these").click()
+    panel.get_by_text("queue").first.wait_for()
+    panel.get_by_role("button", name="End now").click()
+    tab.locator("#adapt-report").get_by_text("has left the queue").wait_for()
+    tab.wait_for_timeout(1000)
+    assert not first.done()
+    client.predict(api_name="/stop")
+    with pytest.raises(AppError, match=r"[Ss]topped"):
+        first.result(timeout=30)
+    small = Client(server.url, verbose=False)  # the fit would take the machine before it
+    picture = handle_file(str(pictures["photo.jpg"]))
+    small.submit(picture=picture, method="none", api_name="/restore").result(timeout=8)
+    assert "SURE" not in tab.locator("#adapt-report").inner_text()
 
 
 def test_refusals_are_readable(client: Client, pictures: dict[str, Path]) -> None:

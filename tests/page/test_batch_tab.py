@@ -1,4 +1,4 @@
-"""The tab for many pictures, given archives: refused by their first bytes, whatever they would unpack to."""
+"""The tab for many pictures: alarms are told; archives are refused by their first bytes, however large inside."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from pathlib import Path
 import pytest
 from gradio_client import Client, handle_file
 from serving import Server
+from typer.testing import CliRunner
+
+from restore.cli import app as command
+from restore.jobs.plan import Work
+from restore.jobs.report import Outcome, Status
+from restore.page import batch
 
 WHOLE = 1 << 30
 
@@ -82,3 +88,36 @@ def test_archives_are_refused_and_stop_no_other_file(
     assert results is None
     assert rows == {path.name: refused(path.name) for path in bombs}
     assert server.is_alive()
+
+
+def outcome(*evidence: dict[str, object], target: str = "a.jpg") -> Outcome:
+    made = {"step": {"method": "wavelet", "strength": 1, "reason": "asked for"}, "facts": {}, "evidence": evidence}
+    record = {"pages": None, "dropped": ["comments"], "reports": [made], "scores": None}
+    work = Work(Path("a.jpg"), Path("a.jpg"))
+    return Outcome(work, Status.DONE, Path(target), record=record)
+
+
+def test_alarms_and_what_was_not_kept_are_told() -> None:
+    says = {"name": "seams", "says": "a straight step", "weight": "strong"}
+    alarmed, fine = outcome(says | {"is_alarm": True}, target="a.png"), outcome(says | {"is_alarm": False})
+    rows = [batch._row(ended, ["a.jpg", "working", "", ""]) for ended in (alarmed, fine)]
+    told = "Wavelet shrinkage: asked for; not kept: comments"
+    assert rows[0][3] == f"{told}; CHECK: a straight step (strong evidence); written as a.png"
+    assert rows[1][3] == told
+    assert batch._told([alarmed, fine], rows, [])[0] == "**2 of 2** files: 2 done · **1 to check**"
+    assert batch._told([fine], rows[1:], [])[0] == "**1 of 1** files: 1 done"
+
+
+def test_the_command_and_the_page_tell_the_same(client: Client, pictures: dict[str, Path], tmp_path: Path) -> None:
+    given = {"pictures": [handle_file(str(pictures["raw.dng"]))], "method": "wavelet", "format": "jpeg"}
+    _, _, _, rows = client.predict(**given, api_name="/restore_all")
+    options = ["run", str(pictures["raw.dng"]), "-o", str(tmp_path / "out"), "-m", "wavelet", "--format", "jpeg"]
+    line = CliRunner().invoke(command, options).output
+    told = rows[0][3].removesuffix("; written as raw.jpg").split("; ", 1)[1]
+    assert told and f"; {told}  " in line
+
+
+def test_what_cannot_be_written_is_told_without_folders(client: Client, pictures: dict[str, Path]) -> None:
+    given = {"pictures": [handle_file(str(pictures["photo.jpg"]))], "method": "wavelet", "format": "jpeg", "depth": 16}
+    (row,) = client.predict(**given, api_name="/restore_all")[3]
+    assert row[1] == "failed" and row[3].startswith("photo.jpg: ") and "/" not in row[3]

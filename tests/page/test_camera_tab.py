@@ -41,6 +41,18 @@ def test_dark_frames_become_a_profile_and_plots(client: Client, tmp_path: Path) 
         assert np.asarray(Pillow.open(plot["image"])).std() > 1
 
 
+def test_the_bits_of_grey_frames_can_be_told(client: Client, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    darks = [tmp_path / f"{number}.png" for number in range(6)]
+    for path in darks:
+        cv2.imwrite(str(path), np.uint16(np.clip(rng.normal(6, 4, (64, 96)), 0, 4095)))
+    given = {"darks": [handle_file(str(path)) for path in darks], "flats": [], "iso": 100, "exact": False}
+    guessed, says, _ = client.predict(**given, share=False, api_name="/calibrate")
+    assert "is a guess" in says and Profile.load(Path(guessed)).white == 255
+    told, says, _ = client.predict(**given, bits=12, share=False, api_name="/calibrate")
+    assert "is a guess" not in says and Profile.load(Path(told)).white == 4095
+
+
 def test_frames_beyond_the_limit_are_refused(client: Client, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "dark.png"), np.zeros((1600, 1600), np.uint16))
     with pytest.raises(AppError, match=r"dark\.png.*the limit is 2\.5"):

@@ -20,6 +20,8 @@ class Every(Settings):
     way: Literal["one", "two"] = knob("one", "a choice")
     yes: bool = knob(True, "a flag")
     name: str = knob("x", "a text")
+    given: str = knob("", "a file made elsewhere")
+    where: str = knob("", "folder with files")
 
 
 EVERY = Method("every", "Every", "", Domain.SRGB, Every, lambda *_: None)
@@ -28,6 +30,7 @@ EVERY = Method("every", "Every", "", Domain.SRGB, Every, lambda *_: None)
 def test_kinds() -> None:
     found = {k.name: k for k in knobs(EVERY)}
     kinds = [Kind.SLIDER, Kind.SLIDER, Kind.NUMBER, Kind.NUMBER, Kind.CHOICE, Kind.CHECK, Kind.TEXT]
+    kinds += [Kind.FILE, Kind.FOLDER]
     assert [k.kind for k in found.values()] == kinds
     assert (found["number"].low, found["number"].high, found["count"].step) == (0.5, 4, 1)
     assert found["way"].choices == ("one", "two") and found["way"].help == "a choice"
@@ -46,10 +49,16 @@ def test_controls_keep_what_the_settings_allow(name: str) -> None:
 
 
 def test_what_is_chosen_reaches_the_recipe() -> None:
-    assert chosen(EVERY, {"every_number": 2.0, "every_way": "two", "every_yes": False, "every_name": "x"}) == (
+    assert chosen(EVERY, {"every_number": 2.0, "every_way": "two", "every_yes": False, "every_given": None}) == (
         "every.number=2.0",
         'every.way="two"',
         "every.yes=false",
     )
     texts = chosen(methods.get("wavelet"), {"wavelet_wavelet": "sym4", "wavelet_shifts": 5})
     assert recipe_for(Request("wavelet", settings=texts)).steps[0].settings == {"wavelet": "sym4", "shifts": 5}
+
+
+def test_files_and_folders_are_never_taken_as_text() -> None:
+    kinds = {k.key: k.kind for method in methods.registry().values() for k in knobs(method)}
+    assert {key for key, kind in kinds.items() if kind is Kind.TEXT} == {"scoredvi_region"}
+    assert kinds["pnnp_profile"] is Kind.FILE and kinds["rampp_dino"] is Kind.FOLDER

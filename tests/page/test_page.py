@@ -137,6 +137,7 @@ def bomb(path: Path) -> Path:
         ("recipe", "cannot be read as a recipe"),
         ("noise", "noise level 'loud'"),
         ("missing", "Choose a picture"),
+        ("depth", "photo.jpg: "),
     ],
 )
 def test_refusals_are_readable(
@@ -147,6 +148,7 @@ def test_refusals_are_readable(
     chosen = {"text": pictures["text.png"], "bomb": bomb(tmp_path / "bomb.png"), "raw": cut}
     path = chosen.get(kind, pictures["photo.jpg"])
     fields: dict[str, object] = {"method": "wavelet"}
+    fields |= {"format": "jpeg", "depth": 16} if kind == "depth" else {}
     fields |= {"noise": "loud"} if kind == "noise" else {}
     fields |= {"recipe": handle_file(str(pictures["text.png"]))} if kind == "recipe" else {}
     picture = None if kind == "missing" else handle_file(str(path))

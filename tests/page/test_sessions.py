@@ -4,6 +4,8 @@ import os
 import stat
 from pathlib import Path
 
+import pytest
+
 from restore.page import sessions
 from restore.page.sessions import Sessions
 
@@ -25,9 +27,26 @@ def test_a_new_run_replaces_the_last_of_its_tab_only(tmp_path: Path) -> None:
     with held.running("a", "single") as first, held.running("a", "batch") as other:
         (first.folder / "x").touch()
         with held.running("a", "single") as second:
-            assert first.cancelled.is_set() and not first.folder.exists()
-            assert not other.cancelled.is_set() and other.folder.exists()
+            assert first.cancelled.is_set() and first.folder.exists()
+        assert not first.folder.exists()
+        assert not other.cancelled.is_set() and other.folder.exists()
     assert second.cancelled.is_set() and second.folder.exists()
+
+
+def test_a_run_that_fails_leaves_the_last_one_s_files(tmp_path: Path) -> None:
+    held = Sessions(tmp_path)
+    with held.running("a", "single") as first:
+        pass
+    for _ in range(2):
+        with pytest.raises(RuntimeError), held.running("a", "single") as second:
+            raise RuntimeError
+        assert first.folder.exists() and not second.folder.exists()
+    with pytest.raises(ZeroDivisionError), held.running("a", "single"):
+        held.end("a") or 1 / 0
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError), held.running("a", "single"):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == [] and not held.cancel("a", "single")
 
 
 def test_who_leaves_takes_everything(tmp_path: Path) -> None:
