@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -40,12 +40,19 @@ class Settings(BaseModel):
         return str(value) if is_text and type(value) in (int, float) else value
 
 
-def knob(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:  # noqa: A002
+def knob(
+    default: Any,
+    help: str,  # noqa: A002 - the word users know
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    names: Literal["file", "folder"] | None = None,
+) -> Any:
     """Return a field of :class:`Settings`: its default, one line of help, and its range (ends included).
 
-    Help of a text that names a file or a folder has that word in it: the page takes it from nobody as text.
+    ``names`` says of a text what on the disk it names: the page takes such a path from nobody.
     """
-    return Field(default, description=help, ge=low, le=high)
+    return Field(default, description=help, ge=low, le=high, json_schema_extra={"names": names} if names else None)
 
 
 class Role(StrEnum):

@@ -40,7 +40,7 @@ noise's power it must take not to be."""
 class PnnpSettings(Settings):
     """Knobs of ``pnnp``."""
 
-    profile: str = knob("", "Noise profile of the camera, a file made by 'restore calibrate'; empty: none")
+    profile: str = knob("", "Noise profile of the camera, made by 'restore calibrate'; empty: none", names="file")
     iso: float = knob(0.0, "ISO speed to look up in the profile; 0: as the file says", low=0, high=10_000_000)
     ratio: float = knob(
         0.0,

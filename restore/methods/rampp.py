@@ -54,7 +54,7 @@ class RamppSettings(Settings):
     """Knobs of ``rampp``."""
 
     protect: bool = knob(True, "Leave a picture alone that looks clean, or of which nothing can be told for sure")
-    dino: str = knob("", "Published RAM++ only: folder with config.json and model.safetensors of DINOv2 giant")
+    dino: str = knob("", "Published RAM++ only: config.json, model.safetensors of DINOv2 giant", names="folder")
     taps: Taps = knob("six", "Published RAM++ only: features of six depths, as in its test code, or of one (deep1)")
     pretrained: bool = knob(False, "Run weights of the masked pretraining, too, which were not tuned on whole pictures")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -65,9 +64,8 @@ def _knob(method: str, name: str, field: FieldInfo) -> Knob:
     low = next((m.ge for m in field.metadata if hasattr(m, "ge")), None)
     high = next((m.le for m in field.metadata if hasattr(m, "le")), None)
     kind, choices, step = _kind(field.annotation, has_range=low is not None and high is not None)
-    if kind is Kind.TEXT:  # its help says what the text names
-        named = re.search(r"\b(file|folder)\b", field.description or "")
-        kind = Kind(named[0]) if named else kind
+    if isinstance(field.json_schema_extra, dict):
+        kind = Kind(str(field.json_schema_extra["names"]))
     if step is None and low is not None and high is not None:
         step = 0.01 if high - low <= 2 else 0.05
     label = name.replace("_", " ").capitalize()

@@ -20,8 +20,8 @@ class Every(Settings):
     way: Literal["one", "two"] = knob("one", "a choice")
     yes: bool = knob(True, "a flag")
     name: str = knob("x", "a text")
-    given: str = knob("", "a file made elsewhere")
-    where: str = knob("", "folder with files")
+    given: str = knob("", "made elsewhere", names="file")
+    where: str = knob("", "with many files", names="folder")
 
 
 EVERY = Method("every", "Every", "", Domain.SRGB, Every, lambda *_: None)
