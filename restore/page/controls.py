@@ -126,16 +126,18 @@ def _recipe_controls() -> dict[str, Any]:
     """Draw what is the same for all methods."""
     with gr.Row():
         noise = gr.Textbox("auto", label="Noise level", info="auto, or as 10/255", min_width=140)
-        seed = gr.Number(0, label="Seed", info="Of random choices", minimum=0, precision=0, min_width=140)
+        white = gr.Number(0, label="White", info="4095: 12 bits in 16; 0: all", minimum=0, min_width=140)
     with gr.Row():
+        seed = gr.Number(0, label="Seed", minimum=0, precision=0, min_width=140)
         device = gr.Dropdown(list(get_args(Device)), value="auto", label="Device", min_width=140)
-        precision = gr.Dropdown(list(get_args(Precision)), value="auto", label="Precision", min_width=140)
     with gr.Row():
+        precision = gr.Dropdown(list(get_args(Precision)), value="auto", label="Precision", min_width=140)
         tile = gr.Dropdown(_TILES, value="auto", label="Side of tiles", allow_custom_value=True, min_width=140)
+    with gr.Row():
+        format_ = gr.Dropdown([(SAME, KEEP), *SUFFIXES], value=KEEP, label="Format of the result", min_width=140)
         depth = gr.Dropdown(_DEPTHS, value=0, label="Depth", min_width=140)
-    format_ = gr.Dropdown([(SAME, KEEP), *SUFFIXES], value=KEEP, label="Format of the result")
     recipe = upload("Recipe file, in place of the method above")
-    names = {"noise": noise, "seed": seed, "device": device, "precision": precision, "tile": tile}
+    names = {"noise": noise, "white": white, "seed": seed, "device": device, "precision": precision, "tile": tile}
     return {**names, "format": format_, "depth": depth, "recipe": recipe}
 
 
@@ -175,6 +177,7 @@ def wish(values: Mapping[str, Any]) -> Wish:
         tile=None if given and values["tile"] == "auto" else str(values["tile"]),
         precision=None if given and values["precision"] == "auto" else values["precision"],
         seed=None if given and not values["seed"] else int(values["seed"] or 0),
+        white=values["white"] or None,
     )
     chosen_format = None if values["format"] == KEEP else values["format"]
     return Wish(request, chosen_format, values["depth"] or None, values["device"])
