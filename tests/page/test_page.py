@@ -94,8 +94,10 @@ def test_of_a_stack_every_page_is_restored_and_the_first_is_shown(client: Client
 
 def test_knobs_are_parameters(client: Client, pictures: dict[str, Path], tmp_path: Path) -> None:
     options = ["--set", "wavelet.threshold=2.5", "--strength", "0.5", "--noise", "12/255", "--tile", "256"]
+    options += ["--white", "240"]
     expected = by_command(tmp_path / "out", pictures["photo.jpg"], *options, "--format", "png", "--depth", "16")
     fields = {"method": "wavelet", "wavelet_threshold": 2.5, "strength": 0.5, "noise": "12/255", "tile": "256"}
+    fields["white"] = 240
     result, side, _ = call(client, pictures["photo.jpg"], **fields, format="png", depth=16)
     assert result.read_bytes() == expected["photo.png"]
     assert without_times(side.read_text()) == without_times(expected["photo.png.restore.json"])
