@@ -93,6 +93,7 @@ def test_dcraws_way_agrees_with_libraws_matrix():
 
 def test_a_linear_dng_is_a_picture():
     picture = read_raw(shared("raw/canon_eos_6d_linear.dng"))
+    assert picture.pixels.mean() == pytest.approx(0.137, abs=0.005)  # as LibRaw shows it
     assert isinstance(picture, Image)
     assert picture.pixels.shape == (816, 1224, 3)
     assert 0 <= picture.pixels.min() < 0.1
