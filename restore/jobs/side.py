@@ -19,6 +19,7 @@ from restore.errors import RecipeError
 from restore.files.atomic import replacing
 from restore.files.folder import SIDE_SUFFIX, SIGMA_SUFFIX
 from restore.jobs.lines import SCHEMA, plain
+from restore.method import no_offer
 from restore.recipe import AUTO, Recipe, Step
 from restore.result import Result
 
@@ -211,10 +212,13 @@ def same_result(recipe: Recipe, format: str, depth: int | None) -> str:  # noqa:
 
 
 def _words(step: Step) -> list[str]:
-    """Return what of a step may name files: its weights, and settings that take any text."""
-    knobs = {} if step.method == AUTO else methods.get(step.method).settings.model_fields
+    """Return what of a step may name files: its weights, those of all that ``auto`` may choose, and texts."""
+    known = methods.registry()
+    used = [m for m in known.values() if m.offer is not no_offer] if step.method == AUTO else [known[step.method]]
+    keys = [step.weights or method.weights for method in used]
+    knobs = {} if step.method == AUTO else known[step.method].settings.model_fields
     texts = [str(step.settings[name]) for name in step.settings if knobs[name].annotation is str]
-    return [step.weights or "", *texts]
+    return [*(str(weights.path_of(key)) for key in keys if key), *filter(None, texts)]
 
 
 def _contents(word: str) -> list[str]:
