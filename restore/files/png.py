@@ -215,7 +215,7 @@ def write_png(file: IO[bytes], image: Image, bits: int) -> None:
     pack, above = zlib.compressobj(strategy=zlib.Z_RLE), np.zeros(width * channels * bits // 8, np.uint8)
     for part in strips(image):
         samples = quantise(part, bits).astype(">u2" if bits == 16 else np.uint8)
-        rows = samples.reshape(samples.shape[0], -1).view(np.uint8)
+        rows = np.ascontiguousarray(samples.reshape(len(samples), -1)).view(np.uint8)  # rows of one pixel may lie apart
         packed = pack.compress(_filtered(rows, above, channels * bits // 8).tobytes())
         above = rows[-1]
         if packed:
