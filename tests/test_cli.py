@@ -237,6 +237,13 @@ def test_same_stems_and_output_inside_the_input(call, tmp_path: Path) -> None:
     assert sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.png")) == made
 
 
+def test_resume_makes_what_another_suffix_asks_for(call, tmp_path: Path) -> None:
+    path, words = picture(tmp_path / "a.png"), ["-o", tmp_path / "out", "--method", "none", "--noise", "0", "--resume"]
+    for suffix, ended in ((".one", "1 done"), (".two", "1 done"), (".two", "0 done, 1 skipped")):
+        assert call("run", path, *words, "--suffix", suffix)[1][-1].startswith(ended)
+        assert (tmp_path / "out" / f"a{suffix}.png").exists()
+
+
 def test_results_beside_inputs_need_another_name(call, tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png")
     before = path.read_bytes()

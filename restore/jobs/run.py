@@ -171,7 +171,8 @@ class _Job:
         work = piece.work
         if work.problem is not None:
             raise work.problem
-        if self.journal and self.options.is_resumed and self.journal.is_done(work.source, self.recipe_key):
+        key = self.recipe_key
+        if self.journal and self.options.is_resumed and self.journal.is_done(work.source, key, work.targets):
             return Outcome(work, Status.SKIPPED, error="done before")
         if self.options.existing is Existing.SKIP and any(_is_there(target) for target in work.targets):
             return Outcome(work, Status.SKIPPED, error="exists")
