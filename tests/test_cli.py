@@ -133,6 +133,16 @@ def test_the_side_file_makes_the_same_bytes_again(call, tmp_path: Path) -> None:
     assert (tmp_path / "other" / "a.tif").read_bytes() != (tmp_path / "out" / "a.tif").read_bytes()
 
 
+def test_the_side_file_of_a_named_file_knows_the_format_that_the_name_said(call, tmp_path: Path) -> None:
+    path, words = picture(tmp_path / "a.png"), ["--method", "none", "--noise", "0"]
+    assert call("run", path, "-o", tmp_path / "out" / "b.tif", *words)[0] == 0
+    side = tmp_path / "out" / "b.tif.restore.json"
+    assert call("run", path, "-o", tmp_path / "again", "--recipe", side)[0] == 0
+    assert (tmp_path / "again" / "a.tif").read_bytes() == (tmp_path / "out" / "b.tif").read_bytes()
+    assert call("run", path, "-o", tmp_path / "c.webp", "--recipe", side)[0] == 0, "another name says another format"
+    assert files.read(tmp_path / "c.webp").meta.format == "webp"
+
+
 def test_auto_says_why(call, tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png", side=128)
     code, out, _ = call("run", path, "-o", tmp_path / "out")

@@ -53,7 +53,7 @@ def order(
     Parameters
     ----------
     out
-        A folder; or, for a single input file, a path with a picture's suffix.
+        A folder; or, for a single input file, a path with a picture's suffix, which says the format.
     format, depth
         None takes what the recipe's side file says, else what the input has.
 
@@ -64,10 +64,11 @@ def order(
     """
     recipe = recipe_for(request)
     noted = side.Output() if request.recipe is None else side.output_options(request.recipe)
-    format = format or noted.format or KEEP  # noqa: A001 - the option's name
     is_file = _is_file(out, inputs)
-    if is_file and format != KEEP and out.suffix.lower() not in container.SUFFIXES[format]:
+    if is_file and format not in (None, KEEP, container.target_format(out, None, None)):
         raise RecipeError(f"{out} does not fit --format {format}; leave one of them out")
+    # a name counts more than a side file, and the next side file is to say what it said
+    format = container.target_format(out, None, None) if is_file else format or noted.format or KEEP  # noqa: A001
     folder = out.parent if is_file else out
     unread: set[Path] = set()
     found = find(inputs, is_recursive=is_recursive, output=None if is_file else out, unread=unread)
