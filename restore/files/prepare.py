@@ -77,7 +77,7 @@ def prepared(path: Path, container: str, image: Image, quality: int | None) -> I
         raise WriteError(path, f"{container} cannot hold {image.size[1]} x {image.size[0]} pixels; choose PNG or TIFF")
     if container != "tiff" and image.meta.extra.get("is_alpha_beside", False):
         problem = "has a channel beside its colours that is no transparency, which only a TIFF can hold"
-        raise WriteError(path, f"the picture {problem}; choose --format tiff, or remove that channel")
+        raise WriteError(path, f"the picture {problem}; choose TIFF, or remove that channel")
     if container in ("jpeg", "dng") and image.alpha is not None:
         raise WriteError(
             path, f"{container.upper()} cannot hold transparency; choose PNG, WebP, AVIF or TIFF, or remove the alpha"

@@ -15,7 +15,7 @@ from restore.camera.sample import Backend, sample
 from restore.camera.simulate import FAMILIES, Sensor
 from restore.errors import ArrayError, ReadError, RecipeError, UnsupportedError, WriteError, nearest
 from restore.files import ifd
-from restore.files.atomic import check_target
+from restore.files.atomic import check_target, make_folder
 from restore.files.dng import write_dng
 from restore.files.metadata import described, exif_tree
 from restore.picture import Floats, Meta, RawImage
@@ -66,10 +66,7 @@ def simulate(shoot: Shoot, folder: Path) -> tuple[Sensor, list[Path]]:
     sensor = Sensor.draw(rng, family=shoot.family, size=shoot.size, cfa=phase(shoot.pattern), isos=isos)
     paths: list[Path] = []
     for kind in ("darks", "flats"):
-        try:
-            (folder / kind).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise WriteError(folder, f"cannot be made ({error.strerror})") from error
+        make_folder(folder / kind)
         if any((folder / kind).iterdir()):
             raise WriteError(folder / kind, "holds files already; choose another folder")
     for iso in isos:

@@ -14,14 +14,14 @@ import torch
 
 from restore import methods, weights
 from restore.errors import Cancelled, MemoryLimitError, RecipeError, RestoreError, WriteError
-from restore.files.atomic import sweep
+from restore.files.atomic import make_folder, sweep
 from restore.jobs import engine, side
 from restore.jobs.journal import DONE, FAILED, STARTED, Journal, Line
 from restore.jobs.lines import named
 from restore.jobs.plan import Existing, Work
 from restore.jobs.report import LOCAL, RAY, OnEvent, Options, Outcome, Report, Status
 from restore.jobs.room import Room, automatic
-from restore.jobs.worker import Hands, Piece, Worker, make_folder
+from restore.jobs.worker import Hands, Piece, Worker
 from restore.memory import free_memory
 from restore.recipe import AUTO, Recipe
 from restore.runtime import Runtime

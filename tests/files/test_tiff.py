@@ -207,7 +207,7 @@ def test_a_channel_beside_the_colours_stays_as_it_is_in_a_tiff(tmp_path, kind_, 
         assert file.pages[0].extrasamples == (0,)
         np.testing.assert_array_equal(file.pages[0].asarray(), samples)
     for other in ("b.png", "b.jpg"):
-        with pytest.raises(WriteError, match=r"no transparency.*--format tiff"):
+        with pytest.raises(WriteError, match=r"no transparency.*choose TIFF"):
             write(tmp_path / other, image)
         assert not (tmp_path / other).exists()
 
