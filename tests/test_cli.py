@@ -176,6 +176,9 @@ def test_one_picture_to_one_file(call, tmp_path: Path) -> None:
     code, _, err = call("run", path, "-o", tmp_path / "b.tif", "--format", "png")
     assert code == 2
     assert "does not fit --format png" in err
+    code, _, err = call("run", path, "-o", tmp_path / "new" / "b.tif", "--method", "none", "--resume")
+    assert code == 2
+    assert "--resume goes with a folder" in err
     before = path.read_bytes()
     assert call("run", path, "-o", path, "--method", "none", "--overwrite")[0] == 1
     assert path.read_bytes() == before

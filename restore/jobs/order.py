@@ -96,7 +96,15 @@ def _is_file(out: Path, inputs: Sequence[Path]) -> bool:
 
 
 def options(order: Order, *, existing: str, is_resumed: bool, **more: Any) -> Options:
-    """Return how files are treated in carrying out an order; ``more`` are fields of :class:`Options`."""
+    """Return how files are treated in carrying out an order; ``more`` are fields of :class:`Options`.
+
+    Raises
+    ------
+    RecipeError
+        To be resumed is what has no journal.
+    """
+    if is_resumed and order.folder is None:
+        raise RecipeError("--resume goes with a folder of results; for one file, give --overwrite or --skip-existing")
     fields = {"uncertainty": order.with_errors} | more
     return Options(order.folder, Existing(existing), is_resumed, order.format, order.depth, **fields)
 
