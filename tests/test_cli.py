@@ -79,6 +79,7 @@ def test_help_and_info_import_no_torch(tmp_path: Path) -> None:
         (["--recipe", "nowhere.toml"], "cannot be read as a recipe"),
         (["--method", "none", "--recipe", "nowhere.toml"], "either --method or --recipe"),
         (["--jobs", "0"], "jobs"),
+        (["--suffix", "/../../x"], "must not lead to another folder"),
         (["--bogus"], "No such option"),
     ],
 )
@@ -182,6 +183,19 @@ def test_one_picture_to_one_file(call, tmp_path: Path) -> None:
     before = path.read_bytes()
     assert call("run", path, "-o", path, "--method", "none", "--overwrite")[0] == 1
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("end", [".gif", ".HEIC", ".nef"])
+def test_a_file_of_a_kind_that_cannot_be_written_is_no_folder(call, tmp_path: Path, end: str) -> None:
+    path = picture(tmp_path / "a.png")
+    words = ["run", path, "-o", tmp_path / f"b{end}", "--method", "none", "--noise", "0"]
+    code, _, err = call(*words)
+    assert code == 2
+    assert f"cannot write files named '{end.lower()}'" in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png"]
+    (tmp_path / f"b{end}").mkdir()
+    assert call(*words)[0] == 0, "a folder may have any name"
+    assert call("run", path, "-o", tmp_path / "v1.2", "--method", "none", "--noise", "0")[0] == 0
 
 
 def test_what_is_not_kept_is_said_and_noted(call, tmp_path: Path) -> None:

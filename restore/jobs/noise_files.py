@@ -103,6 +103,8 @@ def add(
 
     Raises
     ------
+    RecipeError
+        ``out`` is not named as a DNG.
     UnsupportedError
         ``path`` is no raw file.
     ReadError
@@ -111,6 +113,8 @@ def add(
         ``out`` is there already, or cannot be written.
     """
     check_target(out, [path, profile, *darks], overwrite=overwrite)
+    if out.suffix.lower() != ".dng":
+        raise RecipeError(f"--out {out}: what is written is a DNG; let its name end in .dng")
     raw, known = _raw(path), Profile.load(profile)
     if len(raw.cfa) != len(known.cfa):
         raise ReadError(path, f"a pattern of {len(raw.cfa)} pixels; the profile is of one of {len(known.cfa)}")

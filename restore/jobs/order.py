@@ -11,7 +11,7 @@ from typing import Any
 
 from restore.errors import RecipeError
 from restore.files import container
-from restore.files.folder import find
+from restore.files.folder import FOREIGN, SUFFIXES, find
 from restore.jobs import lines, show, side
 from restore.jobs.plan import KEEP, Existing, Naming, Work, plan
 from restore.jobs.report import LOCAL, Options
@@ -62,6 +62,8 @@ def order(
     RecipeError
         The request cannot be understood.
     """
+    if {"/", "\\"}.intersection(ending):
+        raise RecipeError(f"--suffix {ending!r} must not lead to another folder; leave out its slashes")
     recipe = recipe_for(request)
     noted = side.Output() if request.recipe is None else side.output_options(request.recipe)
     is_file = _is_file(out, inputs)
@@ -90,9 +92,19 @@ def _unread(left_out: set[Path]) -> tuple[str, ...]:
 
 
 def _is_file(out: Path, inputs: Sequence[Path]) -> bool:
-    """Whether an output path means one file."""
-    ends = {end for group in container.SUFFIXES.values() for end in group}
-    return len(inputs) == 1 and not inputs[0].is_dir() and not out.is_dir() and out.suffix.lower() in ends
+    """Whether an output path means one file.
+
+    Raises
+    ------
+    RecipeError
+        It does, by its name, and files of that name cannot be written.
+    """
+    if len(inputs) != 1 or inputs[0].is_dir() or out.is_dir():
+        return False
+    end, writable = out.suffix.lower(), {end for group in container.SUFFIXES.values() for end in group}
+    if end in (SUFFIXES | FOREIGN) - writable:
+        raise RecipeError(f"{out}: cannot write files named {end!r}; name it .png, or give a folder that is there")
+    return end in writable
 
 
 def options(order: Order, *, existing: str, is_resumed: bool, **more: Any) -> Options:
