@@ -79,6 +79,9 @@ def test_help_and_info_import_no_torch(tmp_path: Path) -> None:
         (["--recipe", "nowhere.toml"], "cannot be read as a recipe"),
         (["--method", "none", "--recipe", "nowhere.toml"], "either --method or --recipe"),
         (["--jobs", "0"], "jobs"),
+        (["--format", "jpeg", "--depth", "16"], "jpeg has no --depth 16; give 8"),
+        (["--format", "dng", "--depth", "8"], "dng has no --depth 8; give 16"),
+        (["--weights", "denoise=nowhere.safetensors"], "nowhere.safetensors: there is no such file"),
         (["--suffix", "/../../x"], "must not lead to another folder"),
         (["--bogus"], "No such option"),
     ],
@@ -132,6 +135,8 @@ def test_the_side_file_makes_the_same_bytes_again(call, tmp_path: Path) -> None:
     assert (tmp_path / "again" / "a.tif").read_bytes() == (tmp_path / "out" / "a.tif").read_bytes()
     assert call("run", path, "-o", tmp_path / "other", "--recipe", side, "--strength", "0.5")[0] == 0
     assert (tmp_path / "other" / "a.tif").read_bytes() != (tmp_path / "out" / "a.tif").read_bytes()
+    words = ["--recipe", side, "--format", "jpeg"]
+    assert call("run", path, "-o", tmp_path / "jpeg", *words)[0] == 0, "a depth of that format's own"
 
 
 def test_the_side_file_of_a_named_file_knows_the_format_that_the_name_said(call, tmp_path: Path) -> None:
@@ -177,6 +182,9 @@ def test_one_picture_to_one_file(call, tmp_path: Path) -> None:
     code, _, err = call("run", path, "-o", tmp_path / "b.tif", "--format", "png")
     assert code == 2
     assert "does not fit --format png" in err
+    code, _, err = call("run", path, "-o", tmp_path / "b.jpg", "--depth", "16")
+    assert code == 2
+    assert "jpeg has no --depth 16" in err
     code, _, err = call("run", path, "-o", tmp_path / "new" / "b.tif", "--method", "none", "--resume")
     assert code == 2
     assert "--resume goes with a folder" in err
@@ -302,12 +310,38 @@ def test_dry_run_only_says(call, tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "b.png").write_text("text")
     code, out, _ = call("run", tmp_path / "in", "-o", tmp_path / "out", "--dry-run")
-    assert code == 0
+    assert code == 3
     assert out[0] == f"{tmp_path}/in/a.png -> {tmp_path}/out/a.png"
     assert "is not a picture" in out[1]
     lines = [json.loads(x) for x in call("run", tmp_path / "in", "-o", tmp_path / "out", "--dry-run", "--json")[1]]
     assert lines[0]["targets"] == [f"{tmp_path}/out/a.png"]
     assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_foresees_what_is_skipped_and_refused(call, tmp_path: Path) -> None:
+    words = ["run", tmp_path / "in", "-o", tmp_path / "out", "--method", "none", "--noise", "0"]
+    for name in "ab":
+        picture(tmp_path / "in" / f"{name}.png")
+    assert call(*words)[0] == 0
+    picture(tmp_path / "in" / "b.png", seed=1)
+    before = {path: path.stat().st_mtime_ns for path in [tmp_path / "out", *(tmp_path / "out").iterdir()]}
+    code, out, _ = call(*words, "--dry-run")
+    assert code == 1
+    assert [row.startswith("failed  ") and "exists already" in row for row in out] == [True, True, False]
+    for option, said in (("--skip-existing", ["exists"] * 2), ("--resume", ["done before", None])):
+        code, out, _ = call(*words, "--dry-run", option, "--json")
+        assert code == 0
+        assert [json.loads(row)["skipped"] for row in out] == said
+    code, out, _ = call(*words, "--dry-run", "--resume")
+    assert out[:2] == [
+        f"{tmp_path}/in/a.png: skipped, done before",
+        f"{tmp_path}/in/b.png -> {tmp_path}/out/b.png",
+    ]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert call(*words, "--dry-run", "--overwrite")[0] == 0
+    (tmp_path / "none").mkdir()
+    code, _, err = call("run", tmp_path / "none", "-o", tmp_path / "out", "--dry-run")
+    assert (code, "no pictures found" in err) == (1, True)
 
 
 def test_nothing_found_and_nothing_there(call, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def page(path: Path, container: str, image: Image, bits: int | None, quality: in
 
 def _depth(path: Path, container: str, image: Image, bits: int | None) -> tuple[int, bool]:
     """Return the bits a sample to write, and whether they are floats."""
-    possible = _DEPTHS.get(container, (8,))
+    possible = depths(container)
     if bits is not None:
         check_depth(path, container, bits)
         return bits, bits == 32
@@ -50,9 +50,14 @@ def _depth(path: Path, container: str, image: Image, bits: int | None) -> tuple[
     return (16 if wants_16 and 16 in possible else 8), False
 
 
+def depths(container: str) -> tuple[int, ...]:
+    """Return the bits a sample that a format can be written with."""
+    return _DEPTHS.get(container, (8,))
+
+
 def check_depth(path: Path, container: str, bits: int | None) -> None:
     """Refuse bits that the format has not."""
-    possible = _DEPTHS.get(container, (8,))
+    possible = depths(container)
     if bits is not None and bits not in possible:
         choices = " or ".join(map(str, possible))
         raise WriteError(path, f"{container} cannot be written with {bits} bits; choose {choices}")
