@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 import restore
 from restore import cli, files, metrics, weights
 from restore.degrade import degrade
-from restore.picture import Image, Meta
+from restore.picture import Image, Meta, RawImage
 
 ROOT = Path(__file__).parents[1]
 
@@ -215,6 +215,18 @@ def test_what_is_not_kept_is_said_and_noted(call, tmp_path: Path) -> None:
     assert "; not kept: 64-bit floats: rounded to 32 bits" in out[1]
     side = json.loads((tmp_path / "out" / "ink.tif.restore.json").read_text())
     assert side["dropped"] == ["CMYK: converted to sRGB"]
+
+
+def test_standard_errors_that_nobody_knows_are_said_of_each_step(call, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).uniform(0.2, 0.6, (64, 64)).astype(np.float32)
+    files.write(tmp_path / "a.dng", RawImage(values, ((0, 1), (1, 2)), ((500, 500), (500, 500)), 16000))
+    words = ["-o", tmp_path / "out", "--uncertainty", "--precision", "fp32"]
+    code, out, _ = call("run", tmp_path / "a.dng", *words, "-m", "pnnp", "--format", "dng")
+    assert code == 0
+    assert "; its standard errors are not known" in out[0]
+    code, out, _ = call("run", picture(tmp_path / "b.png"), *words, "-m", "rampp,noiser")
+    assert code == 0
+    assert all(f"; {method}: its standard errors are not known" in out[0] for method in ("rampp", "noiser"))
 
 
 def test_what_another_format_cannot_hold_is_said(call, tmp_path: Path) -> None:

@@ -148,7 +148,8 @@ class Worker:
         if pages == 1:
             piece.pictures = ()
         if work.mosaic_target is not None and isinstance(picture, RawImage):
-            result = pipeline.run(picture, recipe.model_copy(update={"develop": None}), runtime)
+            on_mosaic = recipe.model_copy(update={"develop": None})
+            result = pipeline.run(picture, on_mosaic, runtime, with_uncertainty=self.options.uncertainty)
             if result.reports:
                 return result
         return pipeline.run(picture, recipe, runtime, with_uncertainty=self.options.uncertainty)
