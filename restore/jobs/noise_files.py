@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,7 +63,7 @@ def simulate(shoot: Shoot, folder: Path) -> tuple[Sensor, list[Path]]:
     if shoot.family not in FAMILIES:
         raise RecipeError(f"unknown noise family {shoot.family!r}.{nearest(shoot.family, FAMILIES)}")
     rng = np.random.default_rng(shoot.seed)
-    isos = tuple(sorted(shoot.isos))
+    isos = tuple(sorted(set(shoot.isos)))
     sensor = Sensor.draw(rng, family=shoot.family, size=shoot.size, cfa=phase(shoot.pattern), isos=isos)
     paths: list[Path] = []
     for kind in ("darks", "flats"):
@@ -104,7 +105,7 @@ def add(
     Raises
     ------
     RecipeError
-        ``out`` is not named as a DNG.
+        ``out`` is not named as a DNG, or a number is not finite.
     UnsupportedError
         ``path`` is no raw file.
     ReadError
@@ -115,6 +116,8 @@ def add(
     check_target(out, [path, profile, *darks], overwrite=overwrite)
     if out.suffix.lower() != ".dng":
         raise RecipeError(f"--out {out}: what is written is a DNG; let its name end in .dng")
+    if not (math.isfinite(iso) and math.isfinite(ratio)):
+        raise RecipeError(f"--iso {iso:g} and --ratio {ratio:g} must be finite numbers")
     raw, known = _raw(path), Profile.load(profile)
     if len(raw.cfa) != len(known.cfa):
         raise ReadError(path, f"a pattern of {len(raw.cfa)} pixels; the profile is of one of {len(known.cfa)}")
