@@ -17,8 +17,10 @@ import restore
 from restore import methods, weights
 from restore.errors import RecipeError
 from restore.files.atomic import replacing
+from restore.files.container import SUFFIXES
 from restore.files.folder import SIDE_SUFFIX, SIGMA_SUFFIX
 from restore.jobs.lines import SCHEMA, plain
+from restore.jobs.plan import KEEP
 from restore.method import no_offer
 from restore.recipe import AUTO, Recipe, Step
 from restore.result import Result
@@ -181,8 +183,11 @@ def output_options(path: Path) -> Output:
     try:
         table = json.loads(path.read_text(encoding="utf-8-sig"))
         output = table.get("output", {})
+        made_as, bits = output.get("format"), output.get("depth")
+        if made_as not in (None, KEEP, *SUFFIXES) or bits not in (None, 8, 16, 32):
+            raise ValueError(f"no result has the format {made_as!r} with {bits!r} bits")
         hashes = {report.get("step", {}).get("method"): _hashes(report) for report in table.get("reports", [])}
-        return Output(output.get("format"), output.get("depth"), bool(output.get("uncertainty")), hashes)
+        return Output(made_as, bits, bool(output.get("uncertainty")), hashes)
     except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from error
 
