@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,10 @@ def test_help_and_info_import_no_torch(tmp_path: Path) -> None:
         (["--depth", "12"], "8, 16 or 32"),
         (["--strength", "2"], "strength"),
         (["--recipe", "nowhere.toml"], "cannot be read as a recipe"),
+        (["--recipe", "nigth"], "Did you mean 'night'?"),
+        (["--max-megapixels", "inf"], "--max-megapixels is a limit, as 400, not inf"),
+        (["--max-seconds", "inf"], "--max-seconds is a limit"),
+        (["--address", "127.0.0.1:1"], "--address goes with --engine ray; give both"),
         (["--method", "none", "--recipe", "nowhere.toml"], "either --method or --recipe"),
         (["--jobs", "0"], "jobs"),
         (["--format", "jpeg", "--depth", "16"], "jpeg has no --depth 16; give 8"),
@@ -387,6 +392,23 @@ def test_reference_prints_scores(call, tmp_path: Path) -> None:
     assert "SSIM" in out[0]
 
 
+def test_reference_scores_upright_pictures(call, tmp_path: Path) -> None:
+    path = tmp_path / "in" / "a.tif"
+    picture(path)
+    files.write(path, replace(files.read(path), meta=Meta(orientation=6)))
+    words = ["-o", tmp_path / "out", "--method", "none", "--noise", "0", "--reference", tmp_path / "in", "--json"]
+    _, out, _ = call("run", path, *words, "--format", "bmp")
+    assert json.loads(out[0])["scores"]["ssim"] == pytest.approx(1)
+
+
+def test_a_stack_is_not_scored(call, tmp_path: Path) -> None:
+    path = tmp_path / "in" / "a.tif"
+    path.parent.mkdir()
+    tifffile.imwrite(path, np.zeros((3, 40, 48), np.uint8), photometric="minisblack")
+    _, out, _ = call("run", path, "-o", tmp_path / "out", "--method", "none", "--reference", tmp_path / "in")
+    assert "not scored: a stack, and only single pictures are" in out[0]
+
+
 def test_info_says_what_is_known_and_what_is_broken(call, tmp_path: Path) -> None:
     path = picture(tmp_path / "a.tif", side=128, bits=16)
     broken = tmp_path / "b.png"
@@ -401,6 +423,14 @@ def test_info_says_what_is_known_and_what_is_broken(call, tmp_path: Path) -> Non
     assert (facts[0]["width"], facts[0]["height"], facts[0]["bits"]) == (136, 128, 16)
     assert facts[0]["noise"]["sigma"] == pytest.approx(0.1, rel=0.1)
     assert "is not a picture" in facts[1]["error"]
+
+
+def test_info_tells_alpha_from_another_channel(call, tmp_path: Path) -> None:
+    samples = np.zeros((40, 48, 4), np.uint8)
+    for kind, said in (("unassalpha", " RGB with alpha;"), ("unspecified", " RGB with a channel beside;")):
+        tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb", extrasamples=[kind])
+        assert said in call("info", tmp_path / "a.tif")[1][0]
+        assert json.loads(call("info", tmp_path / "a.tif", "--json")[1][0])["has_alpha"] is (kind == "unassalpha")
 
 
 def test_info_of_counts_takes_their_range_for_black_and_white(call, tmp_path: Path) -> None:
@@ -485,6 +515,13 @@ def test_weights_are_imported_only_when_allowed(call, tmp_path: Path) -> None:
     assert "net.safetensors: exists already; use --overwrite" in err
     assert (tmp_path / "net.safetensors").read_bytes() == before
     assert call(*words, "--licence", "MIT", "--overwrite")[0] == 0
+
+
+def test_weights_that_are_safetensors_need_no_import(call, tmp_path: Path) -> None:
+    (tmp_path / "net.pth").write_bytes(save({"a": torch.ones(3)}))
+    code, _, err = call("weights", "import", tmp_path / "net.pth", "-o", tmp_path / "b.safetensors")
+    assert code == 2
+    assert "is safetensors already; use it with --weights METHOD=" in err
 
 
 def test_weights_are_listed_and_verified(call, tmp_path: Path, monkeypatch) -> None:

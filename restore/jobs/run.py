@@ -46,6 +46,10 @@ def run_folder(
     RecipeError
         The engine asked for is not there.
     """
+    if options.engine not in (LOCAL, RAY):
+        raise RecipeError(f"--engine is {LOCAL} or {RAY}, not {options.engine!r}")
+    if options.address is not None and options.engine != RAY:
+        raise RecipeError(f"--address goes with --engine {RAY}; give both, or leave it out")
     start = time.perf_counter()
     outcomes = []
     notes: list[str] = []
@@ -80,8 +84,6 @@ def _hands(
 
         workers = stack.enter_context(RayWorkers(recipe, runtime, options, on_event, notes.append, len(works)))
         return workers, workers.count, None
-    if options.engine != LOCAL or options.address is not None:
-        raise RecipeError(f"--engine is {LOCAL} or {RAY}, not {options.engine!r}; --address goes with --engine {RAY}")
     cores = torch.get_num_threads()
     is_one = _is_heavy(recipe, options) or runtime.compute("fp32").device.type == "mps"
     jobs = options.jobs or (1 if is_one else automatic(len(works), cores))
