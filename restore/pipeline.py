@@ -97,9 +97,11 @@ def _check_order(picture: Picture, recipe: Recipe) -> None:
             continue
         wants_mosaic = methods.get(step.method).domain is Domain.MOSAIC
         if wants_mosaic and not is_mosaic:
-            where = "after development" if isinstance(picture, RawImage) else "on a developed picture"
-            has_none = isinstance(picture, Image) and picture.meta.format == "raw"
-            advice = "this raw file has no mosaic, use --method denoise" if has_none else "give it a raw file first"
+            where, advice = "on a developed picture", "give it a raw file first"
+            if isinstance(picture, RawImage):
+                where, advice = "after development", "put it first"
+            elif picture.meta.format == "raw":
+                advice = "this raw file has no mosaic, use --method denoise"
             raise RecipeError(f"method {step.method!r} works on raw mosaics and cannot run {where}; {advice}")
         if not wants_mosaic and isinstance(picture, RawImage) and recipe.develop is None:
             raise RecipeError(f"method {step.method!r} needs a developed picture, but the recipe keeps the mosaic")
@@ -124,11 +126,10 @@ class _Run:
     ) -> None:
         self.picture, self.recipe, self.runtime, self.compute = picture, recipe, runtime, compute
         self.with_uncertainty = with_uncertainty
-        self.rng, self._is_int8 = np.random.default_rng(recipe.seed), False
+        self.rng, self._is_int8, self._is_changed = np.random.default_rng(recipe.seed), False, False
         self.reports = list[StepReport]()
         self.uncertainty: Image | None = None
         self._level: tuple[Picture, Noise] | None = None
-        self._is_changed = False
         self._unit = picture.unit() if isinstance(picture, Image) else None
 
     def develop(self) -> None:

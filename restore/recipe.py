@@ -155,7 +155,8 @@ class Recipe(_Frozen):
             text = path.read_text(encoding="utf-8-sig")
             table = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
         except (OSError, ValueError, RecursionError) as error:
-            raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from error
+            hint = "" if path.suffix or path.exists() else "." + nearest(str(path), presets())
+            raise RecipeError(f"{path}: cannot be read as a recipe ({error}){hint}") from error
         table = table.get("recipe", table) if isinstance(table, dict) else table
         if not isinstance(table, dict):
             raise RecipeError(f"{path}: a recipe is a table, found {type(table).__name__}")

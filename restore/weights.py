@@ -182,6 +182,15 @@ def notice(source: str, found: Weights) -> str | None:
     return f"weights {Path(source).name}: licence {terms}; check that your use is allowed"
 
 
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors do, so that it needs no import."""
+    try:
+        metadata(path)
+    except WeightsError:
+        return False
+    return True
+
+
 def metadata(path: Path) -> dict[str, str]:
     """Return the text metadata in the header of a safetensors file.
 

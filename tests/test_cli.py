@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save
 import restore
 from restore import cli, files, metrics, weights
 from restore.degrade import degrade
-from restore.picture import Image, Meta
+from restore.picture import Image, Meta, RawImage
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,8 +78,16 @@ def test_help_and_info_import_no_torch(tmp_path: Path) -> None:
         (["--depth", "12"], "8, 16 or 32"),
         (["--strength", "2"], "strength"),
         (["--recipe", "nowhere.toml"], "cannot be read as a recipe"),
+        (["--recipe", "nigth"], "Did you mean 'night'?"),
+        (["--max-megapixels", "inf"], "--max-megapixels is a limit, as 400, not inf"),
+        (["--max-seconds", "inf"], "--max-seconds is a limit"),
+        (["--address", "127.0.0.1:1"], "--address goes with --engine ray; give both"),
         (["--method", "none", "--recipe", "nowhere.toml"], "either --method or --recipe"),
         (["--jobs", "0"], "jobs"),
+        (["--format", "jpeg", "--depth", "16"], "jpeg has no --depth 16; give 8"),
+        (["--format", "dng", "--depth", "8"], "dng has no --depth 8; give 16"),
+        (["--weights", "denoise=nowhere.safetensors"], "nowhere.safetensors: there is no such file"),
+        (["--suffix", "/../../x"], "must not lead to another folder"),
         (["--bogus"], "No such option"),
     ],
 )
@@ -131,6 +140,18 @@ def test_the_side_file_makes_the_same_bytes_again(call, tmp_path: Path) -> None:
     assert (tmp_path / "again" / "a.tif").read_bytes() == (tmp_path / "out" / "a.tif").read_bytes()
     assert call("run", path, "-o", tmp_path / "other", "--recipe", side, "--strength", "0.5")[0] == 0
     assert (tmp_path / "other" / "a.tif").read_bytes() != (tmp_path / "out" / "a.tif").read_bytes()
+    words = ["--recipe", side, "--format", "jpeg"]
+    assert call("run", path, "-o", tmp_path / "jpeg", *words)[0] == 0, "a depth of that format's own"
+
+
+def test_the_side_file_of_a_named_file_knows_the_format_that_the_name_said(call, tmp_path: Path) -> None:
+    path, words = picture(tmp_path / "a.png"), ["--method", "none", "--noise", "0"]
+    assert call("run", path, "-o", tmp_path / "out" / "b.tif", *words)[0] == 0
+    side = tmp_path / "out" / "b.tif.restore.json"
+    assert call("run", path, "-o", tmp_path / "again", "--recipe", side)[0] == 0
+    assert (tmp_path / "again" / "a.tif").read_bytes() == (tmp_path / "out" / "b.tif").read_bytes()
+    assert call("run", path, "-o", tmp_path / "c.webp", "--recipe", side)[0] == 0, "another name says another format"
+    assert files.read(tmp_path / "c.webp").meta.format == "webp"
 
 
 def test_auto_says_why(call, tmp_path: Path) -> None:
@@ -166,9 +187,28 @@ def test_one_picture_to_one_file(call, tmp_path: Path) -> None:
     code, _, err = call("run", path, "-o", tmp_path / "b.tif", "--format", "png")
     assert code == 2
     assert "does not fit --format png" in err
+    code, _, err = call("run", path, "-o", tmp_path / "b.jpg", "--depth", "16")
+    assert code == 2
+    assert "jpeg has no --depth 16" in err
+    code, _, err = call("run", path, "-o", tmp_path / "new" / "b.tif", "--method", "none", "--resume")
+    assert code == 2
+    assert "--resume goes with a folder" in err
     before = path.read_bytes()
     assert call("run", path, "-o", path, "--method", "none", "--overwrite")[0] == 1
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("end", [".gif", ".HEIC", ".nef"])
+def test_a_file_of_a_kind_that_cannot_be_written_is_no_folder(call, tmp_path: Path, end: str) -> None:
+    path = picture(tmp_path / "a.png")
+    words = ["run", path, "-o", tmp_path / f"b{end}", "--method", "none", "--noise", "0"]
+    code, _, err = call(*words)
+    assert code == 2
+    assert f"cannot write files named '{end.lower()}'" in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png"]
+    (tmp_path / f"b{end}").mkdir()
+    assert call(*words)[0] == 0, "a folder may have any name"
+    assert call("run", path, "-o", tmp_path / "v1.2", "--method", "none", "--noise", "0")[0] == 0
 
 
 def test_what_is_not_kept_is_said_and_noted(call, tmp_path: Path) -> None:
@@ -180,6 +220,18 @@ def test_what_is_not_kept_is_said_and_noted(call, tmp_path: Path) -> None:
     assert "; not kept: 64-bit floats: rounded to 32 bits" in out[1]
     side = json.loads((tmp_path / "out" / "ink.tif.restore.json").read_text())
     assert side["dropped"] == ["CMYK: converted to sRGB"]
+
+
+def test_standard_errors_that_nobody_knows_are_said_of_each_step(call, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).uniform(0.2, 0.6, (64, 64)).astype(np.float32)
+    files.write(tmp_path / "a.dng", RawImage(values, ((0, 1), (1, 2)), ((500, 500), (500, 500)), 16000))
+    words = ["-o", tmp_path / "out", "--uncertainty", "--precision", "fp32"]
+    code, out, _ = call("run", tmp_path / "a.dng", *words, "-m", "pnnp", "--format", "dng")
+    assert code == 0
+    assert "; its standard errors are not known" in out[0]
+    code, out, _ = call("run", picture(tmp_path / "b.png"), *words, "-m", "rampp,noiser")
+    assert code == 0
+    assert all(f"; {method}: its standard errors are not known" in out[0] for method in ("rampp", "noiser"))
 
 
 def test_what_another_format_cannot_hold_is_said(call, tmp_path: Path) -> None:
@@ -237,6 +289,13 @@ def test_same_stems_and_output_inside_the_input(call, tmp_path: Path) -> None:
     assert sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.png")) == made
 
 
+def test_resume_makes_what_another_suffix_asks_for(call, tmp_path: Path) -> None:
+    path, words = picture(tmp_path / "a.png"), ["-o", tmp_path / "out", "--method", "none", "--noise", "0", "--resume"]
+    for suffix, ended in ((".one", "1 done"), (".two", "1 done"), (".two", "0 done, 1 skipped")):
+        assert call("run", path, *words, "--suffix", suffix)[1][-1].startswith(ended)
+        assert (tmp_path / "out" / f"a{suffix}.png").exists()
+
+
 def test_results_beside_inputs_need_another_name(call, tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png")
     before = path.read_bytes()
@@ -268,12 +327,38 @@ def test_dry_run_only_says(call, tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "b.png").write_text("text")
     code, out, _ = call("run", tmp_path / "in", "-o", tmp_path / "out", "--dry-run")
-    assert code == 0
+    assert code == 3
     assert out[0] == f"{tmp_path}/in/a.png -> {tmp_path}/out/a.png"
     assert "is not a picture" in out[1]
     lines = [json.loads(x) for x in call("run", tmp_path / "in", "-o", tmp_path / "out", "--dry-run", "--json")[1]]
     assert lines[0]["targets"] == [f"{tmp_path}/out/a.png"]
     assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_foresees_what_is_skipped_and_refused(call, tmp_path: Path) -> None:
+    words = ["run", tmp_path / "in", "-o", tmp_path / "out", "--method", "none", "--noise", "0"]
+    for name in "ab":
+        picture(tmp_path / "in" / f"{name}.png")
+    assert call(*words)[0] == 0
+    picture(tmp_path / "in" / "b.png", seed=1)
+    before = {path: path.stat().st_mtime_ns for path in [tmp_path / "out", *(tmp_path / "out").iterdir()]}
+    code, out, _ = call(*words, "--dry-run")
+    assert code == 1
+    assert [row.startswith("failed  ") and "exists already" in row for row in out] == [True, True, False]
+    for option, said in (("--skip-existing", ["exists"] * 2), ("--resume", ["done before", None])):
+        code, out, _ = call(*words, "--dry-run", option, "--json")
+        assert code == 0
+        assert [json.loads(row)["skipped"] for row in out] == said
+    code, out, _ = call(*words, "--dry-run", "--resume")
+    assert out[:2] == [
+        f"{tmp_path}/in/a.png: skipped, done before",
+        f"{tmp_path}/in/b.png -> {tmp_path}/out/b.png",
+    ]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert call(*words, "--dry-run", "--overwrite")[0] == 0
+    (tmp_path / "none").mkdir()
+    code, _, err = call("run", tmp_path / "none", "-o", tmp_path / "out", "--dry-run")
+    assert (code, "no pictures found" in err) == (1, True)
 
 
 def test_nothing_found_and_nothing_there(call, tmp_path: Path) -> None:
@@ -307,6 +392,23 @@ def test_reference_prints_scores(call, tmp_path: Path) -> None:
     assert "SSIM" in out[0]
 
 
+def test_reference_scores_upright_pictures(call, tmp_path: Path) -> None:
+    path = tmp_path / "in" / "a.tif"
+    picture(path)
+    files.write(path, replace(files.read(path), meta=Meta(orientation=6)))
+    words = ["-o", tmp_path / "out", "--method", "none", "--noise", "0", "--reference", tmp_path / "in", "--json"]
+    _, out, _ = call("run", path, *words, "--format", "bmp")
+    assert json.loads(out[0])["scores"]["ssim"] == pytest.approx(1)
+
+
+def test_a_stack_is_not_scored(call, tmp_path: Path) -> None:
+    path = tmp_path / "in" / "a.tif"
+    path.parent.mkdir()
+    tifffile.imwrite(path, np.zeros((3, 40, 48), np.uint8), photometric="minisblack")
+    _, out, _ = call("run", path, "-o", tmp_path / "out", "--method", "none", "--reference", tmp_path / "in")
+    assert "not scored: a stack, and only single pictures are" in out[0]
+
+
 def test_info_says_what_is_known_and_what_is_broken(call, tmp_path: Path) -> None:
     path = picture(tmp_path / "a.tif", side=128, bits=16)
     broken = tmp_path / "b.png"
@@ -321,6 +423,14 @@ def test_info_says_what_is_known_and_what_is_broken(call, tmp_path: Path) -> Non
     assert (facts[0]["width"], facts[0]["height"], facts[0]["bits"]) == (136, 128, 16)
     assert facts[0]["noise"]["sigma"] == pytest.approx(0.1, rel=0.1)
     assert "is not a picture" in facts[1]["error"]
+
+
+def test_info_tells_alpha_from_another_channel(call, tmp_path: Path) -> None:
+    samples = np.zeros((40, 48, 4), np.uint8)
+    for kind, said in (("unassalpha", " RGB with alpha;"), ("unspecified", " RGB with a channel beside;")):
+        tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb", extrasamples=[kind])
+        assert said in call("info", tmp_path / "a.tif")[1][0]
+        assert json.loads(call("info", tmp_path / "a.tif", "--json")[1][0])["has_alpha"] is (kind == "unassalpha")
 
 
 def test_info_of_counts_takes_their_range_for_black_and_white(call, tmp_path: Path) -> None:
@@ -405,6 +515,13 @@ def test_weights_are_imported_only_when_allowed(call, tmp_path: Path) -> None:
     assert "net.safetensors: exists already; use --overwrite" in err
     assert (tmp_path / "net.safetensors").read_bytes() == before
     assert call(*words, "--licence", "MIT", "--overwrite")[0] == 0
+
+
+def test_weights_that_are_safetensors_need_no_import(call, tmp_path: Path) -> None:
+    (tmp_path / "net.pth").write_bytes(save({"a": torch.ones(3)}))
+    code, _, err = call("weights", "import", tmp_path / "net.pth", "-o", tmp_path / "b.safetensors")
+    assert code == 2
+    assert "is safetensors already; use it with --weights METHOD=" in err
 
 
 def test_weights_are_listed_and_verified(call, tmp_path: Path, monkeypatch) -> None:

@@ -88,6 +88,11 @@ def test_auto_says_why() -> None:
     assert "nothing to do" in quiet.reports[0].step.reason
 
 
+def test_mosaic_steps_come_first() -> None:
+    with pytest.raises(RecipeError, match="cannot run after development; put it first"):
+        run(mosaic(), recipe(Step(method="wavelet"), Step(method="pnnp")), Runtime())
+
+
 def test_mosaic_steps_need_a_mosaic(planted) -> None:
     planted(lambda t: t, domain=Domain.MOSAIC)
     with pytest.raises(RecipeError, match="give it a raw file"):

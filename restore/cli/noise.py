@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,10 +35,10 @@ def simulate(
 
     try:
         width, height = (int(side) for side in size.lower().split("x"))
-        isos = tuple(float(speed) for speed in iso.split(","))
+        isos = tuple(sorted({float(speed) for speed in iso.split(",")}))
     except ValueError as error:
         raise RecipeError(f"--size {size!r} or --iso {iso!r} is not like 768x512 and 100,200,400") from error
-    if min(width, height) < 64 or min(isos) <= 0:
+    if min(width, height) < 64 or not all(0 < speed < math.inf for speed in isos):
         raise RecipeError("a simulated sensor has 64x64 pixels or more, and ISO speeds above 0")
     sensor, paths = shoot(Shoot(family, (height, width), pattern, isos, darks, flats, seed), out)
     say(f"{len(paths)} files in {out}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+
+from restore.errors import RecipeError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,7 +57,15 @@ def given_limits(megapixels: float | None, size: int | None, seconds: float | No
 
     >>> given_limits(1.5, None, None)
     {'max_pixels': 1500000}
+
+    Raises
+    ------
+    RecipeError
+        A number is not finite.
     """
+    for name, value in (("--max-megapixels", megapixels), ("--max-seconds", seconds)):
+        if value is not None and not math.isfinite(value):
+            raise RecipeError(f"{name} is a limit, as 400, not {value}; give a large number where there shall be none")
     pixels = None if megapixels is None else round(megapixels * 1e6)
     fields = {"max_pixels": pixels, "max_bytes": size, "max_seconds": seconds}
     return {name: value for name, value in fields.items() if value is not None}

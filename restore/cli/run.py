@@ -92,12 +92,11 @@ def run(
     request = Request(method, recipe, knobs or (), strength, noise, tile, precision, seed, weights or (), white)
     existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
     ordered = order.order(inputs, out, request, format=format, depth=depth, ending=suffix, is_recursive=recursive)
-    if dry_run:
-        order.show_plan(ordered, is_json=is_json)
-        return
     who = {"jobs": jobs, "engine": engine, "address": address}
     who |= {} if uncertainty is None else {"uncertainty": uncertainty}
     limits = Limits(**given_limits(max_megapixels, max_bytes, max_seconds))
     options = order.options(ordered, existing=existing, is_resumed=resume, reference=reference, limits=limits, **who)
+    if dry_run:
+        raise typer.Exit(order.show_plan(ordered, options, is_json=is_json))
     with stoppable() as cancelled:
         raise typer.Exit(order.carry_out(ordered, options, device, cancelled, is_json=is_json))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from restore.cli.options import Json, Overwrite, app
+from restore.errors import RecipeError
 
 weights_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Look at the weights of methods, check them, bring others in."
@@ -52,6 +53,8 @@ def weights_import(
 
     if out.suffix != ".safetensors":
         raise typer.BadParameter(f"--out must end in .safetensors, not {out.name!r}")
+    if weights.is_safetensors(source):
+        raise RecipeError(f"{source}: is safetensors already; use it with --weights METHOD={source}")
     check_target(out, [source], overwrite=overwrite)
     content = converted(source, may_unpickle=allow_pickle, licence=licence, planes=planes)
     with replacing(out) as part:

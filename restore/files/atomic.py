@@ -24,7 +24,7 @@ def check_target(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> None
     WriteError
         ``path`` is one of the ``inputs`` by any name, or is there and ``overwrite`` is not set.
     """
-    if any(_is_same(path, found) for found in inputs):
+    if any(is_same(path, found) for found in inputs):
         raise WriteError(path, "is an input itself; choose another name")
     if not overwrite and os.path.lexists(path):
         raise WriteError(path, "exists already; use --overwrite, or choose another name")
@@ -35,11 +35,26 @@ def check_target(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> None
         raise WriteError(path, f"cannot be written: {above} is no folder")
 
 
-def _is_same(path: Path, other: Path) -> bool:
+def is_same(path: Path, other: Path) -> bool:
+    """Whether both are there, and one and the same."""
     try:
         return path.samefile(other)
     except OSError:
         return False
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises
+    ------
+    WriteError
+        That cannot be done.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(folder, f"the folder cannot be made ({error.strerror}); choose another") from error
 
 
 @contextmanager

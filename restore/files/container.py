@@ -53,6 +53,7 @@ _ARCHIVES = (b"PK\3\4", b"PK\5\6", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"BZh", 
 _ONLY_IN = {
     "jpeg_segments": ("jpeg", "comments, IPTC and extended XMP"),
     "png_texts": ("png", "texts"),
+    "is_png_foreign": ("png", "what its colours mean (cICP, gAMA or cHRM)"),
     "tiff_tags": ("tiff", "ImageJ's, Photoshop's and large tags"),
 }
 """Parts of ``meta.extra`` that one format alone keeps."""

@@ -23,8 +23,12 @@ _RAW = (
     "3fr arw bay cr2 cr3 crw dcr dcs dng erf fff gpr iiq k25 kdc mef mos mrw nef nrw orf pef ptx raf raw rw2 rwl sr2"
     " srf srw x3f"
 )
+_FOREIGN = "exr gif hdr ico j2k jp2 jpx pbm pdf pgm pnm ppm psb psd qoi svg tga"
 SUFFIXES = frozenset(f".{name}" for name in f"{_DEVELOPED} {_RAW}".split())
 """Names that a folder's listing takes for pictures; what a file is, is told by its content when it is read."""
+
+FOREIGN = frozenset(f".{name}" for name in _FOREIGN.split())
+"""Names of pictures of kinds that are neither read nor written."""
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ import numpy as np
 
 from restore.files import ifd
 from restore.files.container import Limits, optional
-from restore.files.metadata import exif_body, exif_with_orientation, meta_from
+from restore.files.metadata import boxed_colours, exif_body, exif_with_orientation, meta_from
 from restore.files.samples import Canvas, Samples
 from restore.picture import Image
 
 
-def read_heic(path: Path, _view: ifd.Buffer, limits: Limits) -> Image:
+def read_heic(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
     """Read the primary picture of a HEIC; see `restore.files.read`."""
     pillow_heif = optional(path, "pillow_heif", "reading HEIC", "heif")
     file = pillow_heif.open_heif(path, convert_hdr_to_8bit=False, hdr_to_16bit=False)
@@ -26,6 +26,7 @@ def read_heic(path: Path, _view: ifd.Buffer, limits: Limits) -> Image:
     canvas = Canvas(shape, has_alpha=channels in (2, 4), white=float((1 << bits) - 1))
     canvas.put_all(samples)
     exif = exif_with_orientation(exif_body(info.get("exif")), 1)
-    extra = {"dropped": ("pictures beside the main one",)} if len(file) > 1 else {}
-    meta = meta_from(path, "heic", exif, bits=bits, icc=info.get("icc_profile"), xmp=info.get("xmp"), extra=extra)
+    icc, dropped = info.get("icc_profile"), ("pictures beside the main one",) * (len(file) > 1)
+    extra = {"dropped": dropped + boxed_colours(view, icc)}
+    meta = meta_from(path, "heic", exif, bits=bits, icc=icc, xmp=info.get("xmp"), extra=extra)
     return Image(canvas.pixels, canvas.alpha, meta)

@@ -222,7 +222,7 @@ def linear_white(raw: Any, tags: ifd.Entries) -> int:
     black, gains = np.array(raw.black_level_per_channel), np.array(raw.camera_whitebalance[:3])
     named = ifd.numbers(tags, WHITE)
     if raw.white_level > 16 * max(named, default=0) > 0:  # of values before a curve, as in lossy files
-        named = []
+        named = ()
     white = np.array(named or [raw.white_level - black[0] + black[:3].min()])
     if len(white) not in (1, 3) or black.min() > 0 or gains.min() <= 0:
         return int(raw.white_level - black[0] + black.min())

@@ -14,6 +14,10 @@ from restore.picture import Meta
 FINEST = 5e7
 """Pixels per inch, of half a nanometre: finer resolutions are faults of a file."""
 
+_BOX = struct.Struct(">HH")
+_SRGB_PRIMARIES, _SRGB_CURVES = {1, 2}, {1, 2, 6, 13}
+"""Code points of ITU-T H.273: those of sRGB, those that say nothing, and BT.709's curve, which is shown as sRGB's."""
+_GAMUTS, _CURVES = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}, {8: "linear", 16: "PQ", 18: "HLG"}
 _INCHES = {2: 1.0, 3: 2.54}
 _COLOUR_SPACE, _PIXELS_ACROSS, _PIXELS_DOWN, _SRGB = 40961, 40962, 40963, 1
 _WIDE_ISO, _FULL = (34866, 34867, 34865), 65535
@@ -34,6 +38,23 @@ def exif_body(block: bytes | None) -> bytes | None:
     """
     body = (block or b"").removeprefix(b"Exif\0\0")
     return body or None
+
+
+def foreign_colours(primaries: int, curve: int) -> tuple[str, ...]:
+    """Say in a phrase, if so, that colours given by code points (ITU-T H.273) are not those of sRGB.
+
+    >>> foreign_colours(9, 16), foreign_colours(1, 13)
+    (('what its colours mean (BT.2020, PQ)',), ())
+    """
+    words = [] if primaries in _SRGB_PRIMARIES else [_GAMUTS.get(primaries, f"primaries {primaries}")]
+    words += [] if curve in _SRGB_CURVES else [_CURVES.get(curve, f"transfer {curve}")]
+    return (f"what its colours mean ({', '.join(words)})",) if words else ()
+
+
+def boxed_colours(view: ifd.Buffer, icc: bytes | None) -> tuple[str, ...]:
+    """Say the same of an AVIF or HEIC that has no profile, by its colour box."""
+    found = bytes(view[: 1 << 16]).partition(b"colrnclx")[2]
+    return () if icc or len(found) < _BOX.size else foreign_colours(*_BOX.unpack_from(found))
 
 
 def exif_tree(exif: ifd.Buffer | None) -> tuple[ifd.Tree, ifd.Layout]:

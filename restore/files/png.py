@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -17,13 +17,16 @@ from PIL import PngImagePlugin
 from restore.errors import ReadError
 from restore.files import ifd
 from restore.files.container import Limits
-from restore.files.metadata import exif_body, meta_from
+from restore.files.metadata import exif_body, foreign_colours, meta_from
 from restore.files.samples import Canvas, Samples, quantise, spans, strips
 from restore.picture import Image
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 """Chunks that say what the numbers mean where there is no profile; kept as they are."""
+_SRGB = {b"gAMA": (45455,), b"cHRM": (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)}
+_CLOSE = 500
+"""By how much what a program wrote of sRGB may differ from that."""
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 _XMP = b"XML:com.adobe.xmp"
 _MAX_TEXT = 16 << 20
@@ -76,16 +79,19 @@ def read_png(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
     said = [(name, place) for name in _TEXT_CHUNKS for place in parts.get(name, ())]
     is_bearable = sum(length for _, (_, length) in said) <= _MAX_TEXT
     texts = [(name, bytes(view[at : at + length])) for name, (at, length) in said if is_bearable]
+    icc = _profile(chunk(b"iCCP"))
+    colours = tuple((name, chunk(name) or b"") for name in COLOUR_CHUNKS if name in parts)
     meta = meta_from(
         path,
         "png",
         exif_body(chunk(b"eXIf")),
         bits=max(8, header.depth),
         dpi=_dpi(chunk(b"pHYs")),
-        icc=_profile(chunk(b"iCCP")),
+        icc=icc,
         xmp=next((xmp for _, text in texts if (xmp := _xmp(text))), None),
         extra={
-            "png_colour": tuple((name, chunk(name)) for name in COLOUR_CHUNKS if name in parts),
+            "png_colour": colours,
+            "is_png_foreign": _is_foreign(dict(colours), icc),
             "png_texts": tuple((name, text) for name, text in texts if not text.startswith(_XMP + b"\0")),
             "dropped": ("frames after the first",) * (b"fdAT" in parts)
             + ("texts and XMP of more than 16 MiB",) * (not is_bearable),
@@ -178,6 +184,16 @@ def _profile(chunk: bytes | None) -> bytes | None:
     return _unpacked(chunk.partition(b"\0")[2][1:])
 
 
+def _is_foreign(chunks: Mapping[bytes, bytes], icc: bytes | None) -> bool:
+    """Whether chunks say that the colours are neither those of sRGB nor of the profile."""
+    if len(codes := chunks.get(b"cICP", b"")) == 4:
+        return bool(foreign_colours(*codes[:2]))
+    if icc or b"sRGB" in chunks:
+        return False
+    said = [(data, srgb) for name, srgb in _SRGB.items() if len(data := chunks.get(name, b"")) == 4 * len(srgb)]
+    return any(np.abs(np.frombuffer(data, ">u4").astype(float) - srgb).max() > _CLOSE for data, srgb in said)
+
+
 def _unpacked(packed: bytes) -> bytes | None:
     try:
         return zlib.decompressobj().decompress(packed, _MAX_TEXT)
@@ -215,7 +231,7 @@ def write_png(file: IO[bytes], image: Image, bits: int) -> None:
     pack, above = zlib.compressobj(strategy=zlib.Z_RLE), np.zeros(width * channels * bits // 8, np.uint8)
     for part in strips(image):
         samples = quantise(part, bits).astype(">u2" if bits == 16 else np.uint8)
-        rows = samples.reshape(samples.shape[0], -1).view(np.uint8)
+        rows = np.ascontiguousarray(samples.reshape(len(samples), -1)).view(np.uint8)  # rows of one pixel may lie apart
         packed = pack.compress(_filtered(rows, above, channels * bits // 8).tobytes())
         above = rows[-1]
         if packed:
@@ -227,8 +243,8 @@ def _metadata(image: Image) -> Iterator[bytes]:
     meta = image.meta
     if meta.icc:
         yield _chunk(b"iCCP", b"profile\0\0" + zlib.compress(meta.icc))
-    else:
-        yield from (_chunk(name, data) for name, data in meta.extra.get("png_colour", ()))
+    colours = meta.extra.get("png_colour", ())
+    yield from (_chunk(name, data) for name, data in colours if name == b"cICP" or not meta.icc)
     if meta.dpi:
         yield _chunk(b"pHYs", struct.pack(">IIB", *(round(value / _METRE) for value in meta.dpi), 1))
     if meta.exif:

@@ -38,7 +38,7 @@ def page(path: Path, container: str, image: Image, bits: int | None, quality: in
 
 def _depth(path: Path, container: str, image: Image, bits: int | None) -> tuple[int, bool]:
     """Return the bits a sample to write, and whether they are floats."""
-    possible = _DEPTHS.get(container, (8,))
+    possible = depths(container)
     if bits is not None:
         check_depth(path, container, bits)
         return bits, bits == 32
@@ -50,9 +50,14 @@ def _depth(path: Path, container: str, image: Image, bits: int | None) -> tuple[
     return (16 if wants_16 and 16 in possible else 8), False
 
 
+def depths(container: str) -> tuple[int, ...]:
+    """Return the bits a sample that a format can be written with."""
+    return _DEPTHS.get(container, (8,))
+
+
 def check_depth(path: Path, container: str, bits: int | None) -> None:
     """Refuse bits that the format has not."""
-    possible = _DEPTHS.get(container, (8,))
+    possible = depths(container)
     if bits is not None and bits not in possible:
         choices = " or ".join(map(str, possible))
         raise WriteError(path, f"{container} cannot be written with {bits} bits; choose {choices}")
@@ -77,7 +82,7 @@ def prepared(path: Path, container: str, image: Image, quality: int | None) -> I
         raise WriteError(path, f"{container} cannot hold {image.size[1]} x {image.size[0]} pixels; choose PNG or TIFF")
     if container != "tiff" and image.meta.extra.get("is_alpha_beside", False):
         problem = "has a channel beside its colours that is no transparency, which only a TIFF can hold"
-        raise WriteError(path, f"the picture {problem}; choose --format tiff, or remove that channel")
+        raise WriteError(path, f"the picture {problem}; choose TIFF, or remove that channel")
     if container in ("jpeg", "dng") and image.alpha is not None:
         raise WriteError(
             path, f"{container.upper()} cannot hold transparency; choose PNG, WebP, AVIF or TIFF, or remove the alpha"

@@ -19,7 +19,7 @@ from PIL import Image as Pillow
 from restore.errors import ReadError, UnsupportedError, WriteError
 from restore.files import ifd
 from restore.files.container import Limits
-from restore.files.metadata import exif_body, meta_from
+from restore.files.metadata import boxed_colours, exif_body, meta_from
 from restore.files.samples import Canvas, Samples, quantise, spans, strips
 from restore.files.segments import kept
 from restore.picture import Floats, Image
@@ -202,10 +202,11 @@ def read_avif(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
             limits.check(path, *struct.unpack_from(">II", view, place.end() + 4))
     with AvifImagePlugin.AvifImageFile(path) as picture:
         limits.check(path, *picture.size)
+        extra = {"dropped": boxed_colours(view, picture.info.get("icc_profile"))}
         codec = bytes(view[: 1 << 16]).partition(b"av1C")[2]
         bits = 8 if len(codec) < 3 or not codec[2] & 0x40 else 12 if codec[2] & 0x20 else 10
         if bits == 8:
-            return _with_info(path, "avif", picture, {})
+            return _with_info(path, "avif", picture, extra)
         found: Samples | None = cv2.imdecode(np.frombuffer(view, np.uint8), cv2.IMREAD_UNCHANGED)
         if found is None or found.dtype != np.uint16:
             raise ValueError("it cannot be decoded")
@@ -214,7 +215,7 @@ def read_avif(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
         samples = samples[..., [2, 1, 0, 3][: samples.shape[2]]] if samples.shape[2] > 1 else samples
         canvas = Canvas((*found.shape[:2], min(3, samples.shape[2])), has_alpha=has_alpha, white=(1 << bits) - 1)
         canvas.put_all(samples)
-        return _with_info(path, "avif", picture, {}, canvas, bits)
+        return _with_info(path, "avif", picture, extra, canvas, bits)
 
 
 def _with_info(
@@ -226,7 +227,8 @@ def _with_info(
     bits: int = 8,
 ) -> Image:
     canvas, info = canvas or to_canvas(picture), picture.info
-    extra |= {"dropped": ("frames after the first",)} if getattr(picture, "n_frames", 1) > 1 else {}
+    frames = ("frames after the first",) * (getattr(picture, "n_frames", 1) > 1)
+    extra |= {"dropped": frames + extra.get("dropped", ())}
     icc, xmp = info.get("icc_profile"), info.get("xmp")
     meta = meta_from(path, name, exif_body(info.get("exif")), bits=bits, icc=icc, xmp=xmp, extra=extra)
     return Image(canvas.pixels, canvas.alpha, meta)

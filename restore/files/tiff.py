@@ -216,7 +216,14 @@ def _check_finite(path: Path, samples: Samples) -> None:
 
 
 def _look_up(canvas: Canvas, colours: Samples) -> int:
-    """Replace palette numbers by colours ``(3, N)`` of 16 bits; return the bits that they need."""
+    """Replace palette numbers by colours ``(3, N)`` of 16 bits; return the bits that they need.
+
+    Old programs stored 8 bits, in the lower or in the upper half.
+    """
+    if colours.max(initial=0) < 256:
+        colours = colours * 257
+    elif not np.any(colours % 256):
+        colours = colours // 256 * 257
     table, numbers = colours.T.astype(np.float32) / np.float32(65535), canvas.pixels * canvas.white
     canvas.pixels = np.empty((*numbers.shape[:2], 3), np.float32)
     for rows in spans(*canvas.pixels.shape):

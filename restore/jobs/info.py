@@ -55,8 +55,9 @@ def _kind(picture: Picture) -> dict[str, Any]:
             "white": picture.white,
             "white_balance": list(picture.white_balance),
         }
-    facts = {"channels": picture.pixels.shape[2], "has_alpha": picture.alpha is not None, "unit": picture.unit()}
-    return {"kind": "developed", **facts}
+    has_more, is_beside = picture.alpha is not None, bool(picture.meta.extra.get("is_alpha_beside"))
+    facts = {"has_alpha": has_more and not is_beside, "has_channel_beside": has_more and is_beside}
+    return {"kind": "developed", "channels": picture.pixels.shape[2], **facts, "unit": picture.unit()}
 
 
 def in_words(level: Noise) -> str:
@@ -75,7 +76,9 @@ def in_words(level: Noise) -> str:
 def sentences(facts: dict[str, Any]) -> str:
     """Say what `describe` found in a line for people."""
     colours = {1: "grey", 3: "RGB"}.get(facts.get("channels", 0), "")
-    kind = "/".join(facts["cfa"]) if facts["kind"] == "raw" else colours + " with alpha" * facts["has_alpha"]
+    beside = {"has_alpha": " with alpha", "has_channel_beside": " with a channel beside"}
+    more = "".join(said for name, said in beside.items() if facts.get(name))
+    kind = "/".join(facts["cfa"]) if facts["kind"] == "raw" else colours + more
     bits = f"{facts['bits']}-bit{' float' if facts['is_float'] else ''}"
     pages = f"{facts['pages']} pages, the first of " if facts["pages"] > 1 else ""
     parts = [f"{pages}{facts['width']} x {facts['height']}", f"{facts['format']} {bits} {kind}", facts["camera"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -125,10 +125,10 @@ class Journal:
         except OSError as error:
             raise WriteError(self.path, f"cannot write the journal ({error.strerror})") from error
 
-    def is_done(self, source: Path, recipe: str) -> bool:
-        """Whether an input is done by this recipe, and neither it nor its result has changed since."""
+    def is_done(self, source: Path, recipe: str, targets: Sequence[Path]) -> bool:
+        """Whether an input is done by this recipe into one of the targets, and neither file has changed since."""
         line = self.last.get(self.name(source))
-        if line is None or line.status != DONE or line.recipe != recipe:
+        if line is None or line.status != DONE or line.recipe != recipe or line.target not in map(self.name, targets):
             return False
         try:
             now = source.stat()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from restore.camera.sample import Backend, sample
 from restore.camera.simulate import FAMILIES, Sensor
 from restore.errors import ArrayError, ReadError, RecipeError, UnsupportedError, WriteError, nearest
 from restore.files import ifd
-from restore.files.atomic import check_target
+from restore.files.atomic import check_target, make_folder
 from restore.files.dng import write_dng
 from restore.files.metadata import described, exif_tree
 from restore.picture import Floats, Meta, RawImage
@@ -62,14 +63,11 @@ def simulate(shoot: Shoot, folder: Path) -> tuple[Sensor, list[Path]]:
     if shoot.family not in FAMILIES:
         raise RecipeError(f"unknown noise family {shoot.family!r}.{nearest(shoot.family, FAMILIES)}")
     rng = np.random.default_rng(shoot.seed)
-    isos = tuple(sorted(shoot.isos))
+    isos = tuple(sorted(set(shoot.isos)))
     sensor = Sensor.draw(rng, family=shoot.family, size=shoot.size, cfa=phase(shoot.pattern), isos=isos)
     paths: list[Path] = []
     for kind in ("darks", "flats"):
-        try:
-            (folder / kind).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise WriteError(folder, f"cannot be made ({error.strerror})") from error
+        make_folder(folder / kind)
         if any((folder / kind).iterdir()):
             raise WriteError(folder / kind, "holds files already; choose another folder")
     for iso in isos:
@@ -106,6 +104,8 @@ def add(
 
     Raises
     ------
+    RecipeError
+        ``out`` is not named as a DNG, or a number is not finite.
     UnsupportedError
         ``path`` is no raw file.
     ReadError
@@ -114,6 +114,10 @@ def add(
         ``out`` is there already, or cannot be written.
     """
     check_target(out, [path, profile, *darks], overwrite=overwrite)
+    if out.suffix.lower() != ".dng":
+        raise RecipeError(f"--out {out}: what is written is a DNG; let its name end in .dng")
+    if not (math.isfinite(iso) and math.isfinite(ratio)):
+        raise RecipeError(f"--iso {iso:g} and --ratio {ratio:g} must be finite numbers")
     raw, known = _raw(path), Profile.load(profile)
     if len(raw.cfa) != len(known.cfa):
         raise ReadError(path, f"a pattern of {len(raw.cfa)} pixels; the profile is of one of {len(known.cfa)}")

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from restore import weights
 from restore.errors import RecipeError
 from restore.files import container
-from restore.files.folder import find
+from restore.files.folder import FOREIGN, SUFFIXES, find
+from restore.files.prepare import depths
 from restore.jobs import lines, show, side
 from restore.jobs.plan import KEEP, Existing, Naming, Work, plan
 from restore.jobs.report import LOCAL, Options
 from restore.jobs.request import Request, recipe_for
-from restore.jobs.run import run_folder
+from restore.jobs.run import foreseen, run_folder
 from restore.recipe import Recipe
 from restore.runtime import Device, Runtime
 
@@ -53,7 +55,7 @@ def order(
     Parameters
     ----------
     out
-        A folder; or, for a single input file, a path with a picture's suffix.
+        A folder; or, for a single input file, a path with a picture's suffix, which says the format.
     format, depth
         None takes what the recipe's side file says, else what the input has.
 
@@ -62,12 +64,20 @@ def order(
     RecipeError
         The request cannot be understood.
     """
+    if {"/", "\\"}.intersection(ending):
+        raise RecipeError(f"--suffix {ending!r} must not lead to another folder; leave out its slashes")
     recipe = recipe_for(request)
     noted = side.Output() if request.recipe is None else side.output_options(request.recipe)
-    format = format or noted.format or KEEP  # noqa: A001 - the option's name
     is_file = _is_file(out, inputs)
-    if is_file and format != KEEP and out.suffix.lower() not in container.SUFFIXES[format]:
+    if is_file and format not in (None, KEEP, container.target_format(out, None, None)):
         raise RecipeError(f"{out} does not fit --format {format}; leave one of them out")
+    # a name counts more than a side file, and the next side file is to say what it said
+    format = container.target_format(out, None, None) if is_file else format or noted.format or KEEP  # noqa: A001
+    possible = (8, 16, 32) if format == KEEP else depths(format)
+    if depth is not None and depth not in possible:
+        raise RecipeError(f"{format} has no --depth {depth}; give {' or '.join(map(str, possible))}, or another format")
+    depth = depth or (noted.depth if noted.depth in possible else None)
+    _check_weights(recipe)
     folder = out.parent if is_file else out
     unread: set[Path] = set()
     found = find(inputs, is_recursive=is_recursive, output=None if is_file else out, unread=unread)
@@ -78,7 +88,14 @@ def order(
         f"{file}: is not the file that {request.recipe} was made with: results will differ" for file in changed
     )
     notes += _unread(unread)
-    return Order(works, recipe, None if is_file else out, format, depth or noted.depth, noted.with_errors, notes)
+    return Order(works, recipe, None if is_file else out, format, depth, noted.with_errors, notes)
+
+
+def _check_weights(recipe: Recipe) -> None:
+    """Refuse weights that are not there before any file is read."""
+    for step in recipe.steps:
+        if step.weights and not weights.path_of(step.weights).is_file():
+            raise RecipeError(f"--weights {step.method}={step.weights}: there is no such file; check the path")
 
 
 def _unread(left_out: set[Path]) -> tuple[str, ...]:
@@ -89,34 +106,58 @@ def _unread(left_out: set[Path]) -> tuple[str, ...]:
 
 
 def _is_file(out: Path, inputs: Sequence[Path]) -> bool:
-    """Whether an output path means one file."""
-    ends = {end for group in container.SUFFIXES.values() for end in group}
-    return len(inputs) == 1 and not inputs[0].is_dir() and not out.is_dir() and out.suffix.lower() in ends
+    """Whether an output path means one file.
+
+    Raises
+    ------
+    RecipeError
+        It does, by its name, and files of that name cannot be written.
+    """
+    if len(inputs) != 1 or inputs[0].is_dir() or out.is_dir():
+        return False
+    end, writable = out.suffix.lower(), {end for group in container.SUFFIXES.values() for end in group}
+    if end in (SUFFIXES | FOREIGN) - writable:
+        raise RecipeError(f"{out}: cannot write files named {end!r}; name it .png, or give a folder that is there")
+    return end in writable
 
 
 def options(order: Order, *, existing: str, is_resumed: bool, **more: Any) -> Options:
-    """Return how files are treated in carrying out an order; ``more`` are fields of :class:`Options`."""
+    """Return how files are treated in carrying out an order; ``more`` are fields of :class:`Options`.
+
+    Raises
+    ------
+    RecipeError
+        To be resumed is what has no journal.
+    """
+    if is_resumed and order.folder is None:
+        raise RecipeError("--resume goes with a folder of results; for one file, give --overwrite or --skip-existing")
     fields = {"uncertainty": order.with_errors} | more
     return Options(order.folder, Existing(existing), is_resumed, order.format, order.depth, **fields)
 
 
-def show_plan(order: Order, *, is_json: bool) -> None:
-    """Say what would be done."""
-    for note in order.notes:
-        lines.say_aside(note)
-    for work in order.works:
-        lines.say(show.planned(work, is_json=is_json))
-    if not is_json:
-        steps = ", ".join(step.method for step in order.recipe.steps)
-        lines.say(f"{len(order.works)} files, steps: {steps}, format: {order.format}")
-
-
-def carry_out(order: Order, options: Options, device: Device, cancelled: threading.Event, *, is_json: bool) -> int:
-    """Do what was ordered, show how it goes, and return the exit code."""
+def _say_notes(order: Order) -> None:
+    """Say what is to be said first."""
     for note in order.notes:
         lines.say_aside(note)
     if not order.works:
         lines.say_aside("no pictures found; name files, or folders that hold some (--recursive goes into sub-folders)")
+
+
+def show_plan(order: Order, options: Options, *, is_json: bool) -> int:
+    """Say what would be done, and return the exit code that is to be expected."""
+    _say_notes(order)
+    report = foreseen(order.works, order.recipe, options)
+    for outcome in report.outcomes:
+        lines.say(show.planned(outcome, is_json=is_json))
+    if not is_json:
+        steps = ", ".join(step.method for step in order.recipe.steps)
+        lines.say(f"{len(order.works)} files, steps: {steps}, format: {order.format}")
+    return report.exit_code
+
+
+def carry_out(order: Order, options: Options, device: Device, cancelled: threading.Event, *, is_json: bool) -> int:
+    """Do what was ordered, show how it goes, and return the exit code."""
+    _say_notes(order)
     runtime = Runtime(device=device, cancelled=cancelled, told=lines.say_aside)
     if options.engine == LOCAL:
         runtime.compute(order.recipe.precision)

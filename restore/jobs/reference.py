@@ -31,7 +31,10 @@ def score(target: Path, source: Path, folder: Path) -> dict[str, float | str]:
     if clean is None:
         return {"problem": f"no reference named {source.stem!r}"}
     try:
-        result, truth = files.read(target), files.read(clean)
+        results, truths = files.read_stack(target), files.read_stack(clean)
+        if max(len(results), len(truths)) > 1:
+            return {"problem": "not scored: a stack, and only single pictures are"}
+        result, truth = results[0], truths[0]
         if isinstance(result, Image) and isinstance(truth, Image) and (unit := truth.unit()):
             result, truth = result.between(*unit), truth.between(*unit)
         return asdict(metrics.compare(_pixels(result), _pixels(truth)))
@@ -40,4 +43,5 @@ def score(target: Path, source: Path, folder: Path) -> dict[str, float | str]:
 
 
 def _pixels(picture: Picture) -> Floats:
-    return picture.mosaic[..., None] if isinstance(picture, RawImage) else picture.pixels
+    """Return the values of a picture, upright, since some formats turn it."""
+    return picture.mosaic[..., None] if isinstance(picture, RawImage) else picture.upright().pixels

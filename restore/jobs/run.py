@@ -13,15 +13,16 @@ from pathlib import Path
 import torch
 
 from restore import methods, weights
-from restore.errors import Cancelled, MemoryLimitError, RecipeError, RestoreError, WriteError
-from restore.files.atomic import sweep
+from restore.errors import Cancelled, FileError, MemoryLimitError, RecipeError, RestoreError, WriteError
+from restore.files.atomic import make_folder, sweep
+from restore.files.folder import JOURNAL
 from restore.jobs import engine, side
 from restore.jobs.journal import DONE, FAILED, STARTED, Journal, Line
 from restore.jobs.lines import named
 from restore.jobs.plan import Existing, Work
 from restore.jobs.report import LOCAL, RAY, OnEvent, Options, Outcome, Report, Status
 from restore.jobs.room import Room, automatic
-from restore.jobs.worker import Hands, Piece, Worker, make_folder
+from restore.jobs.worker import Hands, Piece, Worker
 from restore.memory import free_memory
 from restore.recipe import AUTO, Recipe
 from restore.runtime import Runtime
@@ -45,6 +46,10 @@ def run_folder(
     RecipeError
         The engine asked for is not there.
     """
+    if options.engine not in (LOCAL, RAY):
+        raise RecipeError(f"--engine is {LOCAL} or {RAY}, not {options.engine!r}")
+    if options.address is not None and options.engine != RAY:
+        raise RecipeError(f"--address goes with --engine {RAY}; give both, or leave it out")
     start = time.perf_counter()
     outcomes = []
     notes: list[str] = []
@@ -55,7 +60,7 @@ def run_folder(
             journal = stack.enter_context(Journal(options.folder))
         _sweep(works)
         hands, jobs, room = _hands(works, recipe, runtime, options, on_event, notes, stack)
-        job = _Job(_recipe_key(recipe, options) if journal else "", runtime, options, journal, hands, room)
+        job = _Job(_rules(recipe, options, journal), runtime, hands, room)
         for outcome in engine.threads(works, job.read, job.finish, jobs=jobs, on_thread=hands.settle):
             outcomes.append(outcome)
             on_event(outcome)
@@ -79,8 +84,6 @@ def _hands(
 
         workers = stack.enter_context(RayWorkers(recipe, runtime, options, on_event, notes.append, len(works)))
         return workers, workers.count, None
-    if options.engine != LOCAL or options.address is not None:
-        raise RecipeError(f"--engine is {LOCAL} or {RAY}, not {options.engine!r}; --address goes with --engine {RAY}")
     cores = torch.get_num_threads()
     is_one = _is_heavy(recipe, options) or runtime.compute("fp32").device.type == "mps"
     jobs = options.jobs or (1 if is_one else automatic(len(works), cores))
@@ -95,11 +98,26 @@ def _is_heavy(recipe: Recipe, options: Options) -> bool:
     return options.uncertainty or is_fitted or any(step.weights for step in recipe.steps)
 
 
-def _recipe_key(recipe: Recipe, options: Options) -> str:
-    """Return the hash of all that decides the results; weights and profiles are read for it."""
-    key = side.same_result(recipe, options.format, options.depth)
+def foreseen(works: Sequence[Work], recipe: Recipe, options: Options) -> Report:
+    """Tell how `run_folder` would end, as far as that is known before a file is read; nothing is written.
+
+    Raises
+    ------
+    WriteError
+        Another run holds the journal.
+    """
+    with ExitStack() as stack:
+        has_journal = options.folder is not None and (options.folder / JOURNAL).is_file()
+        journal = stack.enter_context(Journal(options.folder)) if options.folder and has_journal else None
+        rules = _rules(recipe, options, journal)
+        return Report(tuple(map(rules.foreseen, works)), is_cancelled=False, seconds=0.0)
+
+
+def _rules(recipe: Recipe, options: Options, journal: Journal | None) -> _Rules:
+    """Return the rules of a job; for the hash of all that decides its results, weights and profiles are read."""
+    key = side.same_result(recipe, options.format, options.depth) if journal else ""
     key += " with standard errors" if options.uncertainty else ""
-    return hashlib.sha256(key.encode()).hexdigest()
+    return _Rules(hashlib.sha256(key.encode()).hexdigest(), options, journal)
 
 
 def _is_there(path: Path) -> bool:
@@ -112,6 +130,48 @@ def _sweep(works: Sequence[Work]) -> None:
         sweep(folder)
 
 
+@dataclass(frozen=True)
+class _Rules:
+    """Which files may be worked on, by what is there and what was done before."""
+
+    recipe_key: str
+    options: Options
+    journal: Journal | None
+
+    def skipped(self, work: Work) -> Outcome | None:
+        """Return the outcome of a file that is passed over, None where it is to be read; or refuse it."""
+        if work.problem is not None:
+            raise work.problem
+        key = self.recipe_key
+        if self.journal and self.options.is_resumed and self.journal.is_done(work.source, key, work.targets):
+            return Outcome(work, Status.SKIPPED, error="done before")
+        if self.options.existing is Existing.SKIP and any(_is_there(target) for target in work.targets):
+            return Outcome(work, Status.SKIPPED, error="exists")
+        if len({*work.targets}) == 1:
+            self.check_free(work.target)
+        return None
+
+    def check_free(self, target: Path) -> None:
+        """Refuse to replace what is there, unless that was asked for or it is our own of an earlier run."""
+        if self.options.existing is Existing.OVERWRITE:
+            return
+        if _is_there(target) and not (self.options.is_resumed and self.journal and self.journal.is_ours(target)):
+            found = "exists, and not as a run of this job left it" if self.options.is_resumed else "exists already"
+            raise _RefusedError(target, f"{found}; use --overwrite, --skip-existing or another folder")
+        for path in side.beside(target, with_errors=self.options.uncertainty):
+            if _is_there(path) and not (self.journal and self.journal.is_ours(path)):
+                raise _RefusedError(
+                    path, "exists, and not as a run of this job left it; use --overwrite or another folder"
+                )
+
+    def foreseen(self, work: Work) -> Outcome:
+        """Return how a file would end; done counts as what would be tried."""
+        try:
+            return self.skipped(work) or Outcome(work, Status.DONE)
+        except FileError as error:
+            return Outcome(work, Status.FAILED, error=str(error))
+
+
 @dataclass
 class _Loaded:
     """A file on its way, or the outcome where there is nothing more to do."""
@@ -122,12 +182,10 @@ class _Loaded:
 
 @dataclass(frozen=True)
 class _Job:
-    """Decides what may be done, and keeps the journal; others do it."""
+    """Keeps to the rules, and keeps the journal; others do the work."""
 
-    recipe_key: str
+    rules: _Rules
     runtime: Runtime
-    options: Options
-    journal: Journal | None
     hands: Hands
     room: Room | None
 
@@ -168,30 +226,10 @@ class _Job:
         return outcome
 
     def _read(self, piece: Piece) -> Outcome | None:
-        work = piece.work
-        if work.problem is not None:
-            raise work.problem
-        if self.journal and self.options.is_resumed and self.journal.is_done(work.source, self.recipe_key):
-            return Outcome(work, Status.SKIPPED, error="done before")
-        if self.options.existing is Existing.SKIP and any(_is_there(target) for target in work.targets):
-            return Outcome(work, Status.SKIPPED, error="exists")
-        if work.mosaic_target is None:
-            self._check_free(work.target)
-        self.hands.read(piece)
-        return None
-
-    def _check_free(self, target: Path) -> None:
-        """Refuse to replace what is there, unless that was asked for or it is our own of an earlier run."""
-        if self.options.existing is Existing.OVERWRITE:
-            return
-        if _is_there(target) and not (self.options.is_resumed and self.journal and self.journal.is_ours(target)):
-            found = "exists, and not as a run of this job left it" if self.options.is_resumed else "exists already"
-            raise _RefusedError(target, f"{found}; use --overwrite, --skip-existing or another folder")
-        for path in side.beside(target, with_errors=self.options.uncertainty):
-            if _is_there(path) and not (self.journal and self.journal.is_ours(path)):
-                raise _RefusedError(
-                    path, "exists, and not as a run of this job left it; use --overwrite or another folder"
-                )
+        outcome = self.rules.skipped(piece.work)
+        if outcome is None:
+            self.hands.read(piece)
+        return outcome
 
     def _finish(self, piece: Piece) -> Outcome:
         if self.room is None:
@@ -203,7 +241,7 @@ class _Job:
     def _made(self, piece: Piece) -> Outcome:
         self.hands.restore(piece)
         assert piece.target is not None
-        self._check_free(piece.target)
+        self.rules.check_free(piece.target)
         self._note(piece, STARTED)
         record = self.hands.write(piece)
         seconds = time.perf_counter() - piece.started
@@ -213,12 +251,12 @@ class _Job:
         return Outcome(piece.work, Status.DONE, target=piece.target, record=record)
 
     def _note(self, piece: Piece, status: str, beside: Sequence[Path] = (), **more: str | float) -> None:
-        if self.journal:
-            name = self.journal.name
+        if journal := self.rules.journal:
+            name = journal.name
             target = "" if piece.target is None else name(piece.target)
             hashes = {name(path): weights.sha256(path) for path in beside if path.is_file()}
             known = {"target": target, **asdict(piece.facts), **more}
-            self.journal.write(Line(name(piece.work.source), status, self.recipe_key, beside=hashes, **known))
+            journal.write(Line(name(piece.work.source), status, self.rules.recipe_key, beside=hashes, **known))
 
 
 class _RefusedError(WriteError):

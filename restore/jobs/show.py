@@ -130,7 +130,8 @@ def in_words(outcome: Outcome) -> str:
 def notes(record: dict[str, Any]) -> list[str]:
     """Say what is to be known of a result: what was not kept, what methods tell, its noise, and what looks wrong."""
     said = [f"not kept: {what}" for what in record["dropped"]]
-    said += [note for report in record["reports"] for note in report["facts"].get("notes", ())]
+    notes = [(r["step"]["method"], note) for r in record["reports"] for note in r["facts"].get("notes", ())]
+    said += [f"{method}: {note}" if len(record["reports"]) > 1 else note for method, note in notes]
     scores = record["scores"] or {}
     said += [scores["problem"]] if "problem" in scores else []
     found = [seen for report in record["reports"] for seen in report["evidence"]]
@@ -160,10 +161,13 @@ def summary(report: Report, *, is_json: bool) -> str:
     return "; ".join([f"{', '.join(parts)} in {report.seconds:.1f} s", *report.notes])
 
 
-def planned(work: Work, *, is_json: bool) -> str:
+def planned(outcome: Outcome, *, is_json: bool) -> str:
     """Say what would be made of a file."""
-    error = None if work.problem is None else str(work.problem)
+    work, status, error = outcome.work, outcome.status, outcome.error
     if is_json:
         targets = [str(target) for target in work.targets]
-        return lines.line("plan", source=str(work.source), targets=targets, error=error)
-    return f"failed  {error}" if error else f"{work.source} -> {' or '.join(map(str, work.targets))}"
+        skipped, failed = (error if status is wanted else None for wanted in (Status.SKIPPED, Status.FAILED))
+        return lines.line("plan", source=str(work.source), targets=targets, error=failed, skipped=skipped)
+    if status is Status.DONE:
+        return f"{work.source} -> {' or '.join(map(str, dict.fromkeys(work.targets)))}"
+    return in_words(outcome) if status is Status.SKIPPED else f"failed  {error}"

@@ -17,8 +17,11 @@ import restore
 from restore import methods, weights
 from restore.errors import RecipeError
 from restore.files.atomic import replacing
+from restore.files.container import SUFFIXES
 from restore.files.folder import SIDE_SUFFIX, SIGMA_SUFFIX
 from restore.jobs.lines import SCHEMA, plain
+from restore.jobs.plan import KEEP
+from restore.method import no_offer
 from restore.recipe import AUTO, Recipe, Step
 from restore.result import Result
 
@@ -180,8 +183,11 @@ def output_options(path: Path) -> Output:
     try:
         table = json.loads(path.read_text(encoding="utf-8-sig"))
         output = table.get("output", {})
+        made_as, bits = output.get("format"), output.get("depth")
+        if made_as not in (None, KEEP, *SUFFIXES) or bits not in (None, 8, 16, 32):
+            raise ValueError(f"no result has the format {made_as!r} with {bits!r} bits")
         hashes = {report.get("step", {}).get("method"): _hashes(report) for report in table.get("reports", [])}
-        return Output(output.get("format"), output.get("depth"), bool(output.get("uncertainty")), hashes)
+        return Output(made_as, bits, bool(output.get("uncertainty")), hashes)
     except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise RecipeError(f"{path}: cannot be read as a recipe ({error})") from error
 
@@ -211,10 +217,13 @@ def same_result(recipe: Recipe, format: str, depth: int | None) -> str:  # noqa:
 
 
 def _words(step: Step) -> list[str]:
-    """Return what of a step may name files: its weights, and settings that take any text."""
-    knobs = {} if step.method == AUTO else methods.get(step.method).settings.model_fields
+    """Return what of a step may name files: its weights, those of all that ``auto`` may choose, and texts."""
+    known = methods.registry()
+    used = [m for m in known.values() if m.offer is not no_offer] if step.method == AUTO else [known[step.method]]
+    keys = [step.weights or method.weights for method in used]
+    knobs = {} if step.method == AUTO else known[step.method].settings.model_fields
     texts = [str(step.settings[name]) for name in step.settings if knobs[name].annotation is str]
-    return [step.weights or "", *texts]
+    return [*(str(weights.path_of(key)) for key in keys if key), *filter(None, texts)]
 
 
 def _contents(word: str) -> list[str]:

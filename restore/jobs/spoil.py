@@ -9,11 +9,14 @@ from pathlib import Path
 
 from restore import files
 from restore.degrade import FROZEN, degrade
-from restore.errors import FileError, RecipeError, RestoreError
+from restore.errors import FileError, ReadError, RecipeError, RestoreError
+from restore.files.atomic import is_same, make_folder
 from restore.files.folder import find
 from restore.jobs.lines import line, named, say, say_aside
+from restore.jobs.plan import Naming, plan
 from restore.picture import RawImage
 from restore.raw.develop import develop
+from restore.recipe import Recipe
 
 
 def spoil(source: Path, targets: Mapping[Path, str], seed: int) -> None:
@@ -36,7 +39,7 @@ def spoil(source: Path, targets: Mapping[Path, str], seed: int) -> None:
     picture = files.read(source)
     clean = develop(picture) if isinstance(picture, RawImage) else picture.usual()
     for target, spec in targets.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         files.write(target, degrade(clean, spec, seed=seed + zlib.crc32(os.fsencode(source.name))))
 
 
@@ -45,30 +48,39 @@ def spoil_all(
 ) -> int:
     """Degrade files and folders of files as PNG; return the exit code: 3 where some and 1 where all could not be done.
 
-    Without a ``spec`` the validation set is made: a folder for each task of `FROZEN`.
+    Without a ``spec`` the validation set is made: a folder for each task of `FROZEN`. Names are as ``run`` gives them.
+
+    Raises
+    ------
+    RecipeError
+        Copies would lie among the clean pictures, and be taken for some.
     """
     found = find(inputs, is_recursive=is_recursive, output=out)
+    if any(is_same(out, item.path.parent) for item in found):
+        raise RecipeError(f"{out}: clean pictures lie there, and copies would mix with them; give another folder")
     failed = 0
-    for item in found:
-        name = item.relative.with_suffix(".png")
+    for work in plan(found, Recipe(), Naming(out, format="png")):
+        name = work.target.relative_to(out)
         targets = (
             {out / name: spec}
             if spec is not None
             else {out / task.replace(" ", "_") / name: s for task, s in FROZEN.items()}
         )
         try:
-            spoil(item.path, targets, seed)
+            if isinstance(work.problem, ReadError):
+                raise work.problem
+            spoil(work.source, targets, seed)
         except RecipeError:
             raise
         except RestoreError as error:
-            failed, text = failed + 1, named(error, item.path)
-            say(line("degraded", source=str(item.path), error=text)) if is_json else say_aside(f"error: {text}")
+            failed, text = failed + 1, named(error, work.source)
+            say(line("degraded", source=str(work.source), error=text)) if is_json else say_aside(f"error: {text}")
             continue
         for target, done in targets.items():
             if is_json:
-                say(line("degraded", source=str(item.path), target=str(target), spec=done, seed=seed))
+                say(line("degraded", source=str(work.source), target=str(target), spec=done, seed=seed))
             else:
-                say(f"{item.path} -> {target}")
+                say(f"{work.source} -> {target}")
     if not found:
         raise RestoreError("no picture was found; give picture files, or folders of them (--recursive for sub-folders)")
     return 0 if not failed else 1 if failed == len(found) else 3

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from restore import files, pipeline, weights
-from restore.errors import ReadError, WriteError
+from restore.errors import ReadError
+from restore.files.atomic import make_folder
 from restore.files.container import check_pages, target_format
 from restore.files.stack import Stack
 from restore.jobs import side
@@ -147,7 +148,8 @@ class Worker:
         if pages == 1:
             piece.pictures = ()
         if work.mosaic_target is not None and isinstance(picture, RawImage):
-            result = pipeline.run(picture, recipe.model_copy(update={"develop": None}), runtime)
+            on_mosaic = recipe.model_copy(update={"develop": None})
+            result = pipeline.run(picture, on_mosaic, runtime, with_uncertainty=self.options.uncertainty)
             if result.reports:
                 return result
         return pipeline.run(picture, recipe, runtime, with_uncertainty=self.options.uncertainty)
@@ -220,20 +222,6 @@ def _sizes(pictures: Sequence[Picture]) -> list[int]:
 def _plain(errors: Image) -> Image:
     """Return standard errors without what is known of the picture but its orientation: they are no photo."""
     return Image(errors.pixels, meta=Meta(orientation=errors.meta.orientation))
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it.
-
-    Raises
-    ------
-    WriteError
-        That cannot be done.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(folder, f"the folder cannot be made ({error.strerror}); choose another") from error
 
 
 def _print_of(path: Path) -> tuple[int, int]:

@@ -104,7 +104,9 @@ class Lighter:
             scene.report["gain"] = round(gain, 3)
             if scene.noise.sigma * gain > 8 / 255:
                 level = scene.noise.sigma * gain * 255
-                scene.note(f"its noise is lifted with it, to about {level:.0f}/255: put a denoiser before this step")
+                scene.note(
+                    f"its noise is lifted with it, to about {level:.0f}/255: a denoiser takes it, after this step or before"
+                )
 
         def run(tile: Tensor) -> Tensor:
             light = network(tile.expand(3, -1, -1))

@@ -97,6 +97,16 @@ def test_lossless_formats_keep_every_sample_and_all_metadata(tmp_path, name, bit
         assert meta.exif == exif
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("shape", [(1, 1, 3), (9, 1, 3), (1, 9, 3), (9, 1, 1)], ids=str)
+def test_png_of_a_pixel_a_row(tmp_path, shape, bits):
+    """However it lies in memory: of a cut, or of channels that came first."""
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32) / np.float32(255)
+    for number, array in enumerate((pixels, np.asfortranarray(pixels), np.dstack([pixels, pixels])[..., : shape[2]])):
+        written = write(tmp_path / f"{number}.png", Image(array), bits=bits)
+        assert np.abs(read(written).pixels - pixels).max() < 1e-5
+
+
 @pytest.mark.parametrize(("name", "channels", "has_alpha"), LOSSY)
 def test_lossy_formats_stay_close_and_keep_all_metadata(tmp_path, name, channels, has_alpha):
     ramp = np.linspace(0.1, 0.9, 64, dtype=np.float32)

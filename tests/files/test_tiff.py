@@ -139,6 +139,17 @@ def test_rare_tiffs_mean_what_they_say(tmp_path):
     np.testing.assert_allclose(read(tmp_path / "pre.tif").pixels, 0.5, atol=1e-6)
 
 
+@pytest.mark.parametrize("step", [1, 256])
+def test_palettes_of_8_bits_as_old_programs_stored_them(tmp_path, step):
+    table = np.random.default_rng(1).integers(0, 256, (3, 256)).astype(np.uint16)
+    table[0, :2] = 0, 255
+    numbers = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    tifffile.imwrite(tmp_path / "a.tif", numbers, photometric="palette", colormap=table * np.uint16(step))
+    found = read(tmp_path / "a.tif")
+    np.testing.assert_allclose(found.pixels, np.moveaxis(table[:, numbers], 0, 2) / 255, atol=1e-6)
+    assert found.meta.bits == 8
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_float_tiff_with_a_hole_is_named(tmp_path, bad):
     pixels = np.zeros((50, 40, 3), np.float32)
@@ -207,7 +218,7 @@ def test_a_channel_beside_the_colours_stays_as_it_is_in_a_tiff(tmp_path, kind_, 
         assert file.pages[0].extrasamples == (0,)
         np.testing.assert_array_equal(file.pages[0].asarray(), samples)
     for other in ("b.png", "b.jpg"):
-        with pytest.raises(WriteError, match=r"no transparency.*--format tiff"):
+        with pytest.raises(WriteError, match=r"no transparency.*choose TIFF"):
             write(tmp_path / other, image)
         assert not (tmp_path / other).exists()
 

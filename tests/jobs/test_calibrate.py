@@ -133,6 +133,31 @@ def test_what_is_there_is_kept_unless_asked(shot: Path, profile: Path, tmp_path:
     assert words(*learn, own, "--report", report, "--overwrite")[0] == 0 and Profile.load(own).maps is not None
 
 
+@pytest.mark.parametrize("iso", ["nan", "inf", "100,inf"])
+def test_speeds_that_are_no_numbers_are_refused(shot: Path, profile: Path, tmp_path: Path, iso: str) -> None:
+    assert "ISO speeds above 0" in words("noise", "simulate", "-o", tmp_path / "new", "--iso", iso)[1]
+    if iso == "inf":
+        dark = shot / "darks" / "iso200_000.dng"
+        says = words("noise", "add", dark, "--profile", profile, "--iso", iso, "-o", tmp_path / "own.dng")[1]
+        assert "must be finite numbers" in says
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_speed_that_is_said_twice_is_shot_once(tmp_path: Path) -> None:
+    _, paths = simulate(Shoot(size=(64, 64), isos=(100, 100), darks=2, flats=0), tmp_path)
+    assert len(paths) == len({*paths}) == 2
+
+
+@pytest.mark.parametrize("name", ["own.png", "own"])
+def test_noise_goes_into_files_that_are_named_as_what_they_are(
+    shot: Path, profile: Path, tmp_path: Path, name: str
+) -> None:
+    dark = shot / "darks" / "iso200_000.dng"
+    says = words("noise", "add", dark, "--profile", profile, "--iso", 800, "-o", tmp_path / name)[1]
+    assert says.endswith("let its name end in .dng")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_recipe_tells_when_the_profile_is_another_than_it_was(
     shot: Path, profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,18 +34,20 @@ def source(tmp_path: Path) -> Path:
 def test_what_is_done_is_known_to_the_next_run(tmp_path: Path, source: Path) -> None:
     out = tmp_path / "out"
     with Journal(out) as journal:
-        assert not journal.is_done(source, "r")
+        assert not journal.is_done(source, "r", [out / "a.png"])
         journal.write(done(out, source))
     with Journal(out) as journal:
-        assert journal.is_done(source, "r")
-        assert not journal.is_done(source, "another recipe")
+        assert journal.is_done(source, "r", [out / "a.png"])
+        assert journal.is_done(source, "r", [out / "a.dng", out / "a.png"])
+        assert not journal.is_done(source, "another recipe", [out / "a.png"])
+        assert not journal.is_done(source, "r", [out / "a.one.png"]), "another name was asked for"
     for content in (b"resulT", b""):
         (out / "a.png").write_bytes(content)
         with Journal(out) as journal:
-            assert not journal.is_done(source, "r")
+            assert not journal.is_done(source, "r", [out / "a.png"])
     (out / "a.png").unlink()
     with Journal(out) as journal:
-        assert not journal.is_done(source, "r")
+        assert not journal.is_done(source, "r", [out / "a.png"])
 
 
 def test_a_changed_input_is_not_done(tmp_path: Path, source: Path) -> None:
@@ -54,7 +56,7 @@ def test_a_changed_input_is_not_done(tmp_path: Path, source: Path) -> None:
         journal.write(done(out, source))
     source.write_bytes(b"another")
     with Journal(out) as journal:
-        assert not journal.is_done(source, "r")
+        assert not journal.is_done(source, "r", [out / "a.png"])
 
 
 def test_a_torn_line_costs_only_itself(tmp_path: Path, source: Path) -> None:
@@ -66,11 +68,11 @@ def test_a_torn_line_costs_only_itself(tmp_path: Path, source: Path) -> None:
     for cut in (1, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole + whole[:cut])
         with Journal(out) as journal:
-            assert journal.is_done(source, "r")
+            assert journal.is_done(source, "r", [out / "a.png"])
             journal.write(Line("../in/b.png", STARTED, "r", target="b.png"))
         with Journal(out) as journal:
             assert journal.last["../in/b.png"].status == STARTED
-            assert journal.is_done(source, "r")
+            assert journal.is_done(source, "r", [out / "a.png"])
 
 
 def test_only_an_untouched_result_of_ours_may_be_replaced(tmp_path: Path, source: Path) -> None:

@@ -84,7 +84,7 @@ def test_without_ray_it_is_said_what_to_install(pictures: Path, tmp_path: Path, 
 
 
 def test_an_address_needs_ray(pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="--address goes with --engine ray"):
+    with pytest.raises(RecipeError, match="^--address goes with --engine ray"):
         job(pictures, tmp_path / "out", address="127.0.0.1:1")
 
 

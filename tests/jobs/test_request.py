@@ -61,6 +61,15 @@ def test_weights_that_are_others_than_a_side_file_says_are_told(tmp_path: Path) 
         assert replaced(recipe_for(Request(recipe=side)), output_options(side)) == told
 
 
+@pytest.mark.parametrize(
+    "output", [{"format": "gif"}, {"format": 3}, {"format": ["png"]}, {"depth": "16"}, {"depth": 12}]
+)
+def test_a_side_file_of_no_result_of_ours_is_refused(tmp_path: Path, output: dict) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"output": output}))
+    with pytest.raises(RecipeError, match="no result has the format"):
+        output_options(tmp_path / "a.json")
+
+
 def test_text_nested_too_deeply_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="threshold"):
         recipe_for(Request(settings=["wavelet.threshold=" + "[" * 200_000]))

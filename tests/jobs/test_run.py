@@ -243,6 +243,26 @@ def test_files_that_settings_name_count_by_their_content(tmp_path: Path, knob: s
     assert len({before, given, same_result(recipe, "keep", None)}) == 3
 
 
+@pytest.mark.parametrize(
+    "step", [Step(method="none"), Step(method="pnnp", settings={"profile": ""}), Step(method="auto")]
+)
+def test_files_that_nothing_names_do_not_count(tmp_path: Path, monkeypatch, step: Step) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = same_result(Recipe(steps=(step,)), "keep", None)
+    (tmp_path / "a.png").write_bytes(b"an input, or a result, in the folder where the command runs")
+    assert same_result(Recipe(steps=(step,)), "keep", None) == before
+
+
+@pytest.mark.parametrize(("method", "key"), [("noiser", "noiser"), ("scoredvi", "blind"), ("auto", "pnnp")])
+def test_other_shipped_weights_make_another_result(tmp_path: Path, monkeypatch, method: str, key: str) -> None:
+    recipe = Recipe(steps=(Step(method=method),))
+    monkeypatch.setattr(weights, "folder", lambda: tmp_path)
+    (tmp_path / f"{key}.safetensors").write_bytes(b"those of today")
+    before = same_result(recipe, "keep", None)
+    (tmp_path / f"{key}.safetensors").write_bytes(b"those of tomorrow")
+    assert same_result(recipe, "keep", None) != before
+
+
 def test_resume_sweeps_what_a_killed_run_left(pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     job(pictures, out)

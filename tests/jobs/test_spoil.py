@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from restore import files
 from restore.degrade import FROZEN, KINDS, frozen
@@ -63,6 +64,41 @@ def test_a_picture_that_cannot_be_degraded_is_named_and_the_rest_is_done(
     assert done([pictures], tmp_path / "out", kind) == 3
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
     assert "0.tif: " in capsys.readouterr().err
+
+
+def test_a_file_in_place_of_the_folder_is_said(pictures: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "out").write_text("")
+    assert done([pictures], tmp_path / "out") == 1
+    assert "out: the folder cannot be made" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spec", ["blur", None])
+def test_pictures_of_one_stem_get_a_copy_each(pictures: Path, tmp_path: Path, spec: str | None) -> None:
+    files.write(pictures / "a.jpg", Image(np.zeros((48, 64, 3), np.float32)))
+    long = "c" * 240 + ".png"
+    (pictures / "b.png").rename(pictures / long)
+    assert done([pictures], tmp_path / "out", spec) == 0
+    folders = [tmp_path / "out"] if spec else [*(tmp_path / "out").iterdir()]
+    for folder in folders:
+        assert sorted(p.name for p in folder.iterdir()) == ["a.jpg.png", "a.png", long]
+
+
+def test_no_copies_among_the_clean_pictures(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "a.png").rename(pictures / "a.bmp")
+    (tmp_path / "link").symlink_to(pictures)
+    for inputs, out in (([pictures], pictures), ([pictures / "a.bmp"], pictures), ([pictures], tmp_path / "link")):
+        with pytest.raises(RecipeError, match="give another folder"):
+            done(inputs, out)
+    assert sorted(p.name for p in pictures.iterdir()) == ["a.bmp", "b.png"]
+
+
+def test_a_channel_that_png_has_not_is_said_without_options_of_other_commands(tmp_path: Path, capsys) -> None:
+    samples = np.zeros((48, 64, 4), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb", extrasamples=["unspecified"])
+    assert done([tmp_path / "a.tif"], tmp_path / "out") == 1
+    said = capsys.readouterr().err
+    assert "only a TIFF can hold" in said
+    assert "--" not in said
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
