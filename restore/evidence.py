@@ -209,7 +209,14 @@ def _removed(removed: float, noise: Noise, left: Noise | None, strength: float) 
     share, (low, high) = removed / noise.sigma, REMOVED
     if noise.sigma >= PLAIN_NOISE and noise.correlation <= CORRELATED and weight == "strong":
         low = STAYS  # `left` looks where it is flat: what stays in brighter parts alone would pass
-    what = ": next to nothing was done" if share < low else ": more than noise was removed" if share > high else ""
+    what = (
+        ": some of it stays, or there was less"
+        if share < low
+        else ": more than noise was removed"
+        if share > high
+        else ""
+    )
+    what = ": next to nothing was done" if share < REMOVED[0] else what
     says = f"removed: {share:.2f} times the noise that was measured{what}"
     yield Finding("removed", share, low if share < low else high, bool(what), weight, says)
 

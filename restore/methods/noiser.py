@@ -105,7 +105,7 @@ class Lighter:
             if scene.noise.sigma * gain > 8 / 255:
                 level = scene.noise.sigma * gain * 255
                 scene.note(
-                    f"its noise is lifted with it, to about {level:.0f}/255: a denoiser takes it, after this step or before"
+                    f"its noise is lifted with it, to about {level:.0f}/255: a denoiser takes it before or after"
                 )
 
         def run(tile: Tensor) -> Tensor:

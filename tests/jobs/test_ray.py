@@ -121,5 +121,5 @@ def test_two_workers_make_what_one_process_makes_and_one_may_be_killed(pictures:
     assert ends(tmp_path / "far") == ends(tmp_path / "local")
     assert set(ends(tmp_path / "far").values()) == {1}
     assert len(far.notes) == 1
-    assert "was lost with p" in far.notes[0]
+    assert "was lost with " in far.notes[0]
     assert not [*(tmp_path / "far").glob(".restore-*.part*")]
