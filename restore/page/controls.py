@@ -126,7 +126,7 @@ def _recipe_controls() -> dict[str, Any]:
     """Draw what is the same for all methods."""
     with gr.Row():
         noise = gr.Textbox("auto", label="Noise level", info="auto, or as 10/255", min_width=140)
-        white = gr.Number(0, label="White", info="4095: 12 bits in 16; 0: all", minimum=0, min_width=140)
+        white = gr.Number(0, label="White", info="4095 for 12 bits", minimum=0, min_width=140)
     with gr.Row():
         seed = gr.Number(0, label="Seed", minimum=0, precision=0, min_width=140)
         device = gr.Dropdown(list(get_args(Device)), value="auto", label="Device", min_width=140)
