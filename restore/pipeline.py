@@ -60,9 +60,9 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
         found = run(scaled, as_usual, runtime, with_uncertainty=with_uncertainty)
         assert isinstance(found.picture, Image)
         is_same = np.array_equal(found.picture.pixels, scaled.pixels)  # there and back would round
-        made = picture if is_same else replace(found.unscaled(*unit).picture, meta=picture.meta)
-        decided = found.recipe.model_copy(update={"white": recipe.white})
-        return replace(found.unscaled(*unit), picture=made, recipe=decided)
+        decided, found = found.recipe.model_copy(update={"white": recipe.white}), found.unscaled(*unit, recipe.white)
+        made = picture if is_same else replace(found.picture, meta=picture.meta)
+        return replace(found, picture=made, recipe=decided)
     start = time.perf_counter()
     _check_order(picture, recipe)
     work = _Run(picture, recipe, runtime, runtime.compute(recipe.precision), with_uncertainty)

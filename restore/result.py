@@ -64,13 +64,16 @@ class Result:
     seconds: float
     uncertainty: Image | None = None
 
-    def unscaled(self, black: float, white: float) -> Self:
-        """Return the result in the unit of a picture in which this black and this white were taken for 0 and 1."""
+    def unscaled(self, black: float, white: float, named: float | None = None) -> Self:
+        """Return the result in the unit of a picture in which this black and this white were taken for 0 and 1.
+
+        ``named`` is what its owner calls that white.
+        """
         assert isinstance(self.picture, Image)
         picture, deviation = self.picture, self.uncertainty
         picture = replace(picture, pixels=picture.pixels * (white - black) + black)
         deviation = deviation and replace(deviation, pixels=deviation.pixels * (white - black))
-        said = fractions_of(black, white)
+        said = fractions_of(black, named or white)
         reports = tuple(
             replace(report, facts={**report.facts, "notes": [said, *report.facts.get("notes", [])]})
             for report in self.reports

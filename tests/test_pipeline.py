@@ -242,6 +242,7 @@ def test_twelve_bits_in_sixteen_have_a_white_of_their_own() -> None:
     image = Image(counts / np.float32(65535), meta=Meta(bits=16))
     result = run(image, recipe(Step(method="auto"), white=1023), Runtime(device="cpu"))
     assert result.recipe.white == 1023
+    assert "values from 0 to 1023 were taken for 0 to 1" in result.reports[0].facts["notes"][0]
     assert result.reports[0].noise.sigma == pytest.approx(np.sqrt(truth.mean()) / 1023, rel=0.2)
     assert np.array_equal(run(image, result.recipe, Runtime(device="cpu")).picture.pixels, result.picture.pixels)
     (left,) = run(image, recipe(Step(method="auto")), Runtime(device="cpu")).reports
