@@ -130,12 +130,15 @@ class Image:
         """Height and width as stored."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
-    def unit(self) -> tuple[float, float] | None:
+    def unit(self, white: float | None = None) -> tuple[float, float] | None:
         """Return what counts as black and as white in float pictures whose values lie far from 0...1, else None.
 
         Counts, temperatures, heights: what most of the picture lies between. Values near 0...1, highlights beyond
-        included, and integers are what they seem.
+        included, and integers are what they seem; but where ``white`` is told, in the picture's own numbers (4095 for
+        12 bits stored in 16), that and 0 count.
         """
+        if white is not None:
+            return 0.0, white / (1 if self.meta.is_float else 2**self.meta.bits - 1)
         if not self.meta.is_float or not self.pixels.size:
             return None
         few = self.pixels[:: max(1, self.size[0] // 512), :: max(1, self.size[1] // 512)]

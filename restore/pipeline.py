@@ -81,7 +81,7 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
 def _foreign_unit(picture: Image, recipe: Recipe) -> tuple[float, float] | None:
     """Return what is black and what is white in a picture that must be brought to 0...1 for some step, else None."""
     if recipe.white is not None:
-        return 0.0, recipe.white / (1 if picture.meta.is_float else 2**picture.meta.bits - 1)
+        return picture.unit(recipe.white)
     names = [step.method for step in recipe.steps]
     is_needed = any(name == AUTO or not methods.get(name).takes_any_unit for name in names if name != "none")
     return picture.unit() if is_needed else None

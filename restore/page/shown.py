@@ -40,7 +40,9 @@ class Screen:
     icc: bytes | None = None
 
 
-def seen(picture: Picture, settings: Develop | None = None, like: Picture | None = None) -> Image:
+def seen(
+    picture: Picture, settings: Develop | None = None, like: Picture | None = None, white: float | None = None
+) -> Image:
     """Return a picture developed, upright, and with what counts as black and white at 0 and 1, in full depth.
 
     Parameters
@@ -50,10 +52,14 @@ def seen(picture: Picture, settings: Develop | None = None, like: Picture | None
     like
         The picture whose black and white count, where both hold floats: the input's, for whatever is set beside it.
         None takes the picture's own.
+    white
+        What the visitor calls white, see `Image.unit`.
     """
     if isinstance(picture, RawImage):
         how = settings or Develop()
         picture = develop(picture, exposure_ev=how.exposure_ev, white_balance=how.white_balance)
+    if white is not None:
+        return picture.between(*picture.unit(white) or (0, 1)).upright()
     unit = like.unit() if isinstance(like, Image) else None if like else picture.unit()
     return (picture.between(*unit) if unit and picture.meta.is_float else picture).upright()
 

@@ -106,12 +106,13 @@ class Single:
         """Draw a result from its file."""
         target = outcome.target
         assert target is not None
-        develop = Develop(**(outcome.record["recipe"]["develop"] or {}))
+        recipe = outcome.record["recipe"]
+        develop, white = Develop(**(recipe["develop"] or {})), recipe["white"]
         pages = files.read_stack(target, limits=self.limits)
         result, source = pages[0], files.read_stack(outcome.work.source, limits=self.limits)[0]
         pair, factor, sides = [], 1, []
         for name, picture in (("before", source), ("after", result)):
-            image = shown.seen(picture, develop, source)
+            image = shown.seen(picture, develop, source, white)
             screen = shown.screen(image)
             shown.keep(folder, name, screen)
             small, factor = shown.reduced(screen)
@@ -121,7 +122,7 @@ class Single:
         if factor > 1:
             says.append(f"The slider is reduced by {factor}; the crop below shows every pixel.")
         if clean:
-            says.append(_scored(sides, shown.seen(clean, like=source)))
+            says.append(_scored(sides, shown.seen(clean, like=source, white=white)))
         beside = side.beside(target, with_errors=bool(outcome.record["output"]["uncertainty"]))
         sizes = (f"{words.literal(path.name)} ({words.size(path.stat().st_size)})" for path in (target, *beside))
         says.append(f"**Files:** {', '.join(sizes)}")

@@ -51,3 +51,9 @@ def test_difference_is_grey_where_nothing_was_taken() -> None:
     after = shown.Screen(np.full((2, 2, 3), 97, np.uint8))
     assert (shown.difference(before, before).pixels == 128).all()
     assert (shown.difference(before, after).pixels == 128 + 3 * shown.AMPLIFIED).all()
+
+
+def test_what_is_said_to_be_white_is_shown_white() -> None:
+    counts = Image(np.full((4, 5, 1), 1023 / 65535, np.float32), meta=Meta(bits=16))
+    assert shown.seen(counts, like=counts, white=1023).pixels == pytest.approx(1)
+    assert shown.seen(counts, like=counts).pixels == pytest.approx(1023 / 65535)
