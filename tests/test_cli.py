@@ -84,8 +84,8 @@ def test_help_and_info_import_no_torch(tmp_path: Path) -> None:
         (["--address", "127.0.0.1:1"], "--address goes with --engine ray; give both"),
         (["--method", "none", "--recipe", "nowhere.toml"], "either --method or --recipe"),
         (["--jobs", "0"], "jobs"),
-        (["--format", "jpeg", "--depth", "16"], "jpeg has no --depth 16; give 8"),
-        (["--format", "dng", "--depth", "8"], "dng has no --depth 8; give 16"),
+        (["--format", "jpeg", "--depth", "16"], "jpeg has no depth of 16 bits; give 8"),
+        (["--format", "dng", "--depth", "8"], "dng has no depth of 8 bits; give 16"),
         (["--weights", "denoise=nowhere.safetensors"], "nowhere.safetensors: there is no such file"),
         (["--suffix", "/../../x"], "must not lead to another folder"),
         (["--bogus"], "No such option"),
@@ -189,7 +189,7 @@ def test_one_picture_to_one_file(call, tmp_path: Path) -> None:
     assert "does not fit --format png" in err
     code, _, err = call("run", path, "-o", tmp_path / "b.jpg", "--depth", "16")
     assert code == 2
-    assert "jpeg has no --depth 16" in err
+    assert "jpeg has no depth of 16 bits" in err
     code, _, err = call("run", path, "-o", tmp_path / "new" / "b.tif", "--method", "none", "--resume")
     assert code == 2
     assert "--resume goes with a folder" in err
