@@ -75,7 +75,8 @@ def order(
     format = container.target_format(out, None, None) if is_file else format or noted.format or KEEP  # noqa: A001
     possible = (8, 16, 32) if format == KEEP else depths(format)
     if depth is not None and depth not in possible:
-        raise RecipeError(f"{format} has no depth of {depth} bits; give {' or '.join(map(str, possible))}, or another format")
+        others = " or ".join(map(str, possible))
+        raise RecipeError(f"{format} has no depth of {depth} bits; give {others}, or another format")
     depth = depth or (noted.depth if noted.depth in possible else None)
     _check_weights(recipe)
     folder = out.parent if is_file else out

@@ -5,7 +5,9 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from gradio_client import Client, handle_file
 from serving import Server
 from typer.testing import CliRunner
@@ -117,7 +119,8 @@ def test_the_command_and_the_page_tell_the_same(client: Client, pictures: dict[s
     assert told and f"; {told}  " in line
 
 
-def test_what_cannot_be_written_is_told_without_folders(client: Client, pictures: dict[str, Path]) -> None:
-    given = {"pictures": [handle_file(str(pictures["photo.jpg"]))], "method": "wavelet", "format": "jpeg", "depth": 16}
+def test_what_cannot_be_written_is_told_without_folders(client: Client, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "stack.tif", np.zeros((2, 40, 60), np.uint8), photometric="minisblack")
+    given = {"pictures": [handle_file(str(tmp_path / "stack.tif"))], "method": "wavelet", "format": "jpeg"}
     (row,) = client.predict(**given, api_name="/restore_all")[3]
-    assert row[1] == "failed" and row[3].startswith("photo.jpg: ") and "/" not in row[3]
+    assert row[1] == "failed" and row[3].startswith("stack.") and "one picture" in row[3] and "/" not in row[3]
