@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,14 @@ from restore.page import sessions
 
 @pytest.mark.parametrize("way", [signal.SIGTERM, signal.SIGHUP])
 def test_uploads_and_results_go_with_the_server(tmp_path: Path, way: signal.Signals, big: Path) -> None:
+    before = signal.signal(way, signal.SIG_DFL)  # a suite that is started by nohup hands on that it is ignored
     process = subprocess.Popen(
         [sys.executable, "app.py", "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         text=True, env={**os.environ, "TMPDIR": str(tmp_path)},
     )  # fmt: skip
-    with process:
+    signal.signal(way, before)
+    with process, ExitStack() as stack:
+        stack.callback(process.kill)
         assert process.stdout is not None
         url = next(word for line in process.stdout for word in line.split() if word.startswith("http://"))
         httpx.post(f"{url}gradio_api/upload", files={"files": ("secret.png", big.read_bytes())})
