@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from restore import files, metrics, noise, pipeline
-from restore.errors import RestoreError
+from restore.errors import Cancelled, RestoreError
 from restore.files import Limits
 from restore.jobs.request import Request, recipe_for
 from restore.page import controls, look, shown, words
@@ -44,8 +44,23 @@ class Compare:
         down: float = 50,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how Gradio hands one in
     ) -> tuple[Any, ...]:
-        """Run several methods on one picture."""
-        visitor = request.session_hash
+        """Run several methods on one picture; a run that was stopped leaves what is shown as it is."""
+        try:
+            return self._compared(request.session_hash, picture, methods, reference, (across, down), progress)
+        except gr.Error as error:
+            if isinstance(error.__cause__, Cancelled):
+                return (gr.skip(),) * 7
+            raise
+
+    def _compared(
+        self,
+        visitor: str | None,
+        picture: str | None,
+        methods: Sequence[str],
+        reference: str | None,
+        place: tuple[float, float],
+        progress: gr.Progress,
+    ) -> tuple[Any, ...]:
         with controls.told(), self.sessions.running(visitor, TAB) as run:
             if not picture or not methods:
                 raise RestoreError("Choose a picture and at least one method first.")
@@ -68,7 +83,7 @@ class Compare:
             return (
                 words.table(_HEADS, rows),
                 rows,
-                *_cut(str(run.folder), titles, across, down),
+                *_cut(str(run.folder), titles, *place),
                 str(run.folder),
                 titles,
                 words.facts(read),

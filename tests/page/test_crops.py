@@ -33,7 +33,10 @@ def test_a_crop_stays_where_it_is_and_moves_after_a_failed_run(tab: Any, picture
     before, after = received(tab, ".view")
     np.testing.assert_array_equal(received(tab, ".crop")[1], after[60:540, :480])
     tab.get_by_role("button", name="Advanced").first.click()
+    tab.wait_for_timeout(1500)  # fields that were just opened may be drawn once more
     tab.get_by_label("Noise level").first.fill("loud")
+    tab.get_by_label("Noise level").first.press("Tab")
+    tab.wait_for_timeout(500)
     tab.get_by_role("button", name="Restore", exact=True).click()
     tab.get_by_test_id("toast-body").filter(has_text="loud").first.wait_for()
     put(tab, "Crop, left to right", "End", ".crop", "-100-50")
