@@ -50,7 +50,7 @@ def remove_at_end(root: Path) -> None:
 def without_folders(text: str) -> str:
     """Name files of visitors, and what is made of them, without the folders that this machine keeps them in.
 
-    >>> without_folders(f"{tempfile.gettempdir()}/restore-page-7-x/work/t_k-n/out/a b.jpg: 1/2 is damaged")
+    >>> without_folders(f"{tempfile.gettempdir()}/restore-page-7-x/in/t_k-n/out/a b.jpg: 1/2 is damaged")
     'a b.jpg: 1/2 is damaged'
     """
     bases = {re.escape(base) for base in (tempfile.gettempdir(), os.path.realpath(tempfile.gettempdir()))}

@@ -93,6 +93,20 @@ def restore(tab: Any, path: Path, method: str) -> None:
     tab.locator("#report").get_by_text("Files:").wait_for()
 
 
+def start_slowly(tab: Any, path: Path) -> None:
+    """Begin a run that takes long, and wait until it says how long."""
+    upload(tab, path)
+    tab.locator("#report").get_by_text("Noise found").wait_for()
+    tab.get_by_role("radio", name="Wavelet shrinkage").first.check()
+    tab.get_by_role("button", name="Advanced").first.click()
+    tab.get_by_label("Shifts").first.fill("16")
+    tab.get_by_label("Noise level").first.fill("20/255")
+    tab.get_by_label("Side of tiles").first.fill("64")
+    tab.get_by_label("Side of tiles").first.press("Enter")
+    tab.get_by_role("button", name="Restore", exact=True).click()
+    tab.get_by_text("left").filter(has_text="about").first.wait_for()
+
+
 def download(tab: Any, name: str) -> tuple[str, bytes]:
     with tab.expect_download() as waiting:
         tab.get_by_role("button", name=name).click()

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from browsing import in_browser, upload
+from browsing import in_browser, start_slowly
 from gradio_client import Client, handle_file
 from serving import ROOT, Server
 
@@ -61,15 +61,7 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
 def test_a_picture_that_is_taken_away_is_computed_no_longer(
     tab: Any, server: Server, big: Path, pictures: dict
 ) -> None:
-    upload(tab, big)
-    tab.locator("#report").get_by_text("Noise found").wait_for()
-    tab.get_by_role("radio", name="Wavelet shrinkage").first.check()
-    tab.get_by_role("button", name="Advanced").first.click()
-    tab.get_by_label("Shifts").first.fill("16")
-    tab.get_by_label("Side of tiles").first.fill("64")
-    tab.get_by_label("Side of tiles").first.press("Enter")
-    tab.get_by_role("button", name="Restore", exact=True).click()
-    tab.get_by_text("left").filter(has_text="about").first.wait_for()
+    start_slowly(tab, big)
     tab.get_by_role("button", name="Clear").first.click()
     tab.locator("#report").get_by_text("Drop a picture").wait_for()
     picture = handle_file(str(pictures["photo.jpg"]))

@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from browsing import IN_BROWSER, PATIENCE_MS, download, give, received, restore, upload
+from browsing import IN_BROWSER, PATIENCE_MS, download, give, received, restore, start_slowly, upload
 from serving import Server, by_command, without_times
 
 from restore.files import read
@@ -69,16 +69,7 @@ def test_divider_and_crop_move(tab: Any, pictures: dict[str, Path]) -> None:
 
 
 def test_a_long_run_is_stopped(tab: Any, big: Path) -> None:
-    upload(tab, big)
-    tab.locator("#report").get_by_text("Noise found").wait_for()
-    tab.get_by_role("radio", name="Wavelet shrinkage").first.check()
-    tab.get_by_role("button", name="Advanced").first.click()
-    tab.get_by_label("Shifts").first.fill("16")
-    tab.get_by_label("Noise level").first.fill("20/255")
-    tab.get_by_label("Side of tiles").first.fill("64")
-    tab.get_by_label("Side of tiles").first.press("Enter")
-    tab.get_by_role("button", name="Restore", exact=True).click()
-    tab.get_by_text("left").filter(has_text="about").first.wait_for()
+    start_slowly(tab, big)
     start = time.monotonic()
     tab.get_by_role("button", name="Stop", exact=True).click()
     tab.locator("#report").get_by_text("Stopped").wait_for()
