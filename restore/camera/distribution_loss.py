@@ -79,11 +79,8 @@ def distribution_loss(
     *,
     count: int = 1000,
     cdf_weight: float = 1.0,
-    sigma_weight: float = 0.0,
 ) -> Tensor:
     """Return the mean distance of quantiles plus that of cumulative levels, in units of the real sample's sigma.
-
-    With ``sigma_weight`` also the squared one of the standard deviations, which is ours: quantiles hardly see tails.
 
     Parameters
     ----------
@@ -96,8 +93,7 @@ def distribution_loss(
     levels, values = tail_dense_levels(count, generator), normal_values(count, generator)
     by_quantile = (quantiles(first, levels) - quantiles(second, levels)).abs().mean()
     by_level = (levels_below(first, values) - levels_below(second, values)).abs().mean()
-    by_sigma = ((first.var() + 1e-12).sqrt() - 1) ** 2 if sigma_weight else 0.0
-    return by_quantile + cdf_weight * by_level + sigma_weight * by_sigma
+    return by_quantile + cdf_weight * by_level
 
 
 def divergence(made: Tensor, real: Real, generator: torch.Generator, *, count: int = 1000) -> Tensor:

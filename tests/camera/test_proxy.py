@@ -84,6 +84,18 @@ def test_training_finds_two_levels() -> None:
         assert np.sum(real * np.log(real / made)) < 0.2 * np.sum(real * np.log(real / normal))
 
 
+def test_the_spread_of_heavy_tails_is_that_measured() -> None:
+    """Student's noise with four degrees of freedom: batches seldom hold its largest values."""
+    rng = np.random.default_rng(5)
+    lessons = [
+        Lesson(iso, 9.5e-4 * iso, np.rint(rng.standard_t(4, 200_000) / 2**0.5 * sigma).astype(np.float32), sigma)
+        for iso, sigma in ((100.0, 3.0), (400.0, 4.0), (1600.0, 9.0))
+    ]
+    proxy = train(lessons, torch.Generator().manual_seed(1), steps=300, batch=2048)
+    for lesson in lessons:
+        assert proxy.sigma(lesson.gain, lesson.iso) == pytest.approx(lesson.sigma, rel=0.01)
+
+
 def test_same_seed_same_proxy() -> None:
     residuals = np.random.default_rng(1).standard_normal(3000).astype(np.float32) * 4
     lessons = [Lesson(100.0, 0.1, residuals, 4.0)]
