@@ -60,7 +60,13 @@ def shoot(sensor: Sensor, rng: np.random.Generator) -> tuple[list[Frame], list[F
     return darks, flats
 
 
-def check_numbers(sensor: Sensor, profile: Profile) -> None:
+def shown(darks: list[Frame], sensor: Sensor, iso: float) -> float:
+    """Return by how much the frames of an ISO miss the black level all together: the bias of each differs."""
+    means = [float(above_black(dark.load())[sensor.hot == 0].mean()) for dark in darks if dark.iso == iso]
+    return float(np.mean(means) - np.mean(sensor.black_error[iso]))
+
+
+def check_numbers(sensor: Sensor, profile: Profile, darks: list[Frame]) -> None:
     """Gates A1 to A7."""
     is_hot = sensor.hot > 0
     noise = {n.iso: n for n in profile.isos}
@@ -88,11 +94,16 @@ def check_numbers(sensor: Sensor, profile: Profile) -> None:
         is_met=is_met,
         wanted="0.85 inside, 1.0 at ends",
     )
-    worst = max(
-        float(np.abs(np.subtract(n.black_error, sensor.black_error[i])).max()) / max(0.02, 0.01 * sigma[i])
-        for i, n in noise.items()
+    limits = {iso: max(0.02, 0.01 * value) for iso, value in sigma.items()}
+    errors = {i: float(np.abs(np.subtract(n.black_error, sensor.black_error[i])).max()) for i, n in noise.items()}
+    worst = max(errors, key=lambda iso: errors[iso] / limits[iso])
+    say(
+        "A5",
+        f"black level: worst error {errors[worst] / limits[worst]:.2f} of the limit, at ISO {worst:g}, where the frames"
+        f" themselves miss it by {abs(shown(darks, sensor, worst)) / limits[worst]:.2f}",
+        is_met=errors[worst] <= limits[worst],
+        wanted="1",
     )
-    say("A5", f"black level: worst error {worst:.2f} of the limit", is_met=worst <= 1, wanted="1")
     assert profile.maps is not None
     bad = np.zeros_like(is_hot)
     bad[tuple(profile.maps.bad.T)] = True
@@ -232,7 +243,7 @@ def main() -> None:
         profile = calibrate(darks, flats, assumed, Plan(steps=asked.steps, held_out=0, seed=asked.seed))
         spent = f"{shot - start:.0f} s to shoot, {time.process_time() - shot:.0f} s of processor to calibrate"
         sys.stdout.write(f"{family}, seed {asked.seed}, {asked.size}: {spent}\n")
-        check_numbers(sensor, profile)
+        check_numbers(sensor, profile, darks)
         check_distribution(sensor, profile, rng)
         check_structure(sensor, profile, rng)
         sys.stdout.write(f"  not met: {', '.join(FAILED) or 'none'}\n")
