@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from restore.errors import WriteError
+from restore.paths import is_folder, is_there
 
 _UMASK = os.umask(0o022)  # it can only be read by setting it, for all threads: once, before there are several
 os.umask(_UMASK)
@@ -26,12 +27,12 @@ def check_target(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> None
     """
     if any(is_same(path, found) for found in inputs):
         raise WriteError(path, "is an input itself; choose another name")
-    if not overwrite and os.path.lexists(path):
+    if not overwrite and is_there(path):
         raise WriteError(path, "exists already; use --overwrite, or choose another name")
-    if path.is_dir():
+    if is_folder(path):
         raise WriteError(path, "is a folder; give the name of a file")
-    above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
-    if not above.is_dir():
+    above = next(folder for folder in path.absolute().parents if is_there(folder))
+    if not is_folder(above):
         raise WriteError(path, f"cannot be written: {above} is no folder")
 
 
@@ -94,7 +95,7 @@ def _begun(path: Path) -> tuple[int | None, Path]:
         if not _lock(handle, may_wait=True):
             os.close(handle)
             return None, Path(name)
-        if Path(name).exists():
+        if is_there(name):
             return handle, Path(name)
         os.close(handle)
 

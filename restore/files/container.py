@@ -132,7 +132,7 @@ def opened(path: Path, limits: Limits) -> Iterator[mmap.mmap]:
 
 
 def _absent(path: Path) -> str:
-    if path.is_symlink():
+    if path.is_symlink() and not path.exists():
         return f"is a link to {path.readlink()}, which is not there; restore its target"
     return "is not a regular file; give a picture file" if path.exists() else "there is no such file; check the path"
 
