@@ -30,11 +30,15 @@ def free_memory(device: torch.device) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
+_SAID_OF_MEMORY = ("DefaultCPUAllocator", "could not create a primitive", "std::bad_alloc")
+"""What PyTorch, oneDNN beneath it, and C++ say where memory ran out on a processor."""
+
+
 def is_exhausted(error: BaseException) -> bool:
     """Tell whether an error says that memory ran out; on the CPU PyTorch has no class of its own for it."""
     from torch import OutOfMemoryError
 
-    is_of_torch = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    is_of_torch = isinstance(error, RuntimeError) and any(words in str(error) for words in _SAID_OF_MEMORY)
     return is_of_torch or isinstance(error, MemoryError | OutOfMemoryError)
 
 
