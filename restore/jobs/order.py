@@ -165,5 +165,5 @@ def carry_out(order: Order, options: Options, device: Device, cancelled: threadi
         runtime.compute(order.recipe.precision)
     with show.Screen(len(order.works), is_json=is_json) as screen:
         report = run_folder(order.works, order.recipe, runtime, options, screen.hear)
-    lines.say(show.summary(report, is_json=is_json))
+    lines.say_if_heard(show.summary(report, is_json=is_json))
     return report.exit_code
