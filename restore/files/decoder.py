@@ -84,10 +84,11 @@ def _scan(path: Path, limits: Limits) -> str:
     It says it nowhere else, and then goes on with grey; only here can that be heard without hearing other threads.
     """
     with opened(path, limits) as view:
-        limits.check(path, *jpeg_size(path, view))
+        data = view[:]
+        limits.check(path, *jpeg_size(path, data))
         os.ftruncate(_STDERR, 0)
         os.lseek(_STDERR, 0, os.SEEK_SET)
-        cv2.imdecode(np.frombuffer(view, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
     return os.pread(_STDERR, 4096, 0).decode("ascii", "replace")
 
 
