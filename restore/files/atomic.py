@@ -77,13 +77,15 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        part.chmod(0o666 & ~_UMASK)
+        with suppress(OSError):  # file systems without rights
+            part.chmod(0o666 & ~_UMASK)
         part.replace(path)
         sync_folder(path.parent)
     except OSError as error:
         raise WriteError(path, f"cannot write ({error.strerror or error})") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that was closed meanwhile; `sweep` tries again
+            part.unlink(missing_ok=True)
         if handle is not None:
             os.close(handle)
 
@@ -122,10 +124,11 @@ def _lock(handle: int, *, may_wait: bool) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Let names made in a folder outlive a power loss."""
+    """Let names made in a folder outlive a power loss, where it may be opened and its file system can do that."""
     if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)

@@ -11,7 +11,6 @@ import math
 import os
 import socket
 import sys
-import tempfile
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
@@ -121,7 +120,7 @@ def main() -> None:
     """Serve until nobody is left at the channel's other end."""
     isolated.enter()
     _prepare()
-    with socket.socket(fileno=int(sys.argv[1])) as channel, tempfile.TemporaryFile() as said:
+    with socket.socket(fileno=int(sys.argv[1])) as channel, isolated.unnamed() as said:
         os.dup2(said.fileno(), _STDERR)
         channel.sendall(b"ready\n")
         while True:

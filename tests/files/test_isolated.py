@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -199,3 +200,9 @@ def test_nothing_is_left_open(risky: list[Path]) -> None:
         with pytest.raises(TooLargeError):
             read(path, limits=Limits(max_pixels=10))
     assert opened() == before
+
+
+def test_no_temporary_folder_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body(tmp_path / "a.jpg")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    assert read(tmp_path / "a.jpg").size == (HEIGHT, WIDTH)
