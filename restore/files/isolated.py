@@ -98,7 +98,7 @@ def read(path: Path, limits: Limits, *, is_stack: bool = False) -> Any:
 
 
 def unnamed() -> Any:
-    """Return an open file without a name: in memory where the system can, for temporary folders may be full or missing."""
+    """Return an open file without a name: in memory where that can be, for temporary folders may be full or missing."""
     if not hasattr(os, "memfd_create"):
         return tempfile.TemporaryFile()
     return os.fdopen(os.memfd_create("restore", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "r+b", buffering=0)
