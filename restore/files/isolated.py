@@ -60,8 +60,8 @@ def check_scan(path: Path, limits: Limits) -> None:
     UnsupportedError, TooLargeError
         As `restore.files.read`.
     """
-    with unnamed() as nothing, workers.POOL.worker() as worker:
-        answer = worker.ask(path, nothing.fileno(), asdict(limits), SCAN)
+    with unnamed() as nothing:
+        answer = workers.POOL.ask(path, nothing.fileno(), asdict(limits), SCAN)
     if answer.get("error") not in (None, MemoryLimitError.__name__):
         raise _error(path, answer)
     lines = str(answer.get("tree", "")).splitlines()
@@ -81,8 +81,7 @@ def read(path: Path, limits: Limits, *, is_stack: bool = False) -> Any:
         As there; the last also where it wanted more memory than a picture of its size can need.
     """
     with unnamed() as block:
-        with workers.POOL.worker() as worker:
-            answer = worker.ask(path, block.fileno(), asdict(limits), STACK if is_stack else PICTURE)
+        answer = workers.POOL.ask(path, block.fileno(), asdict(limits), STACK if is_stack else PICTURE)
         if "tree" not in answer:
             raise _error(path, answer)
         try:
