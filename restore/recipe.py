@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from restore.errors import RecipeError, nearest
 from restore.method import Settings
+from restore.paths import is_there
 
 AUTO = "auto"
 """The method name that lets the pipeline choose by what the picture is."""
@@ -155,7 +156,7 @@ class Recipe(_Frozen):
             text = path.read_text(encoding="utf-8-sig")
             table = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
         except (OSError, ValueError, RecursionError) as error:
-            hint = "" if path.suffix or path.exists() else "." + nearest(str(path), presets())
+            hint = "" if path.suffix or is_there(path) else "." + nearest(str(path), presets())
             raise RecipeError(f"{path}: cannot be read as a recipe ({error}){hint}") from error
         table = table.get("recipe", table) if isinstance(table, dict) else table
         if not isinstance(table, dict):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from restore.errors import WeightsError, nearest
+from restore.paths import is_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,7 +99,7 @@ def verify(key: str) -> Path:
     """
     entry = _entry(key)
     path = path_of(key)
-    if not path.is_file():
+    if not is_file(path):
         raise WeightsError(f"{path}: the weight file is missing; install the package again")
     if path.stat().st_size != entry.bytes or sha256(path) != entry.sha256:
         raise WeightsError(f"{path}: is not the file that the manifest promises; install the package again")

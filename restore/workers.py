@@ -64,7 +64,7 @@ class Worker:
                 start_new_session=True,  # Ctrl-C is for the run
                 env=os.environ | {"PYTHONPATH": seen, "OPENBLAS_NUM_THREADS": "1"},
             )
-        self._served, self.is_spent, self._is_ready = 0, False, False
+        self._served, self.is_spent, self._is_ready, self.was_killed = 0, False, False, False
 
     def _await(self) -> None:
         """Wait until it has started.
@@ -142,6 +142,10 @@ class Worker:
         code = self._process.poll()
         if code == -getattr(signal, "SIGXCPU", 0):
             return _too_slow(path, seconds)
+        self.was_killed = code == -getattr(signal, "SIGKILL", 0)
+        if self.was_killed:
+            reason = "its decoder was killed, as by a system that runs out of memory"
+            return ReadError(path, f"{reason}; close other programs and run again")
         how = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
         return ReadError(path, f"its decoder crashed ({how}); it is damaged or hostile: get a fresh copy")
 
@@ -182,6 +186,17 @@ class Pool:
                     self._idle.append(worker)
             if not is_kept:
                 worker.end()
+
+    def ask(self, path: Path, block: int, limits: Mapping[str, Any], task: str) -> dict[str, Any]:
+        """Ask a worker, as `Worker.ask`; where it is killed from outside, another one."""
+        with self.worker() as worker:
+            try:
+                return worker.ask(path, block, limits, task)
+            except ReadError:
+                if not worker.was_killed:
+                    raise
+        with self.worker() as worker:
+            return worker.ask(path, block, limits, task)
 
     def _waiting(self) -> Worker | None:
         with self._lock:

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -87,6 +88,9 @@ def test_help_and_info_import_no_torch(tmp_path: Path) -> None:
         (["--format", "jpeg", "--depth", "16"], "jpeg has no depth of 16 bits; give 8"),
         (["--format", "dng", "--depth", "8"], "dng has no depth of 8 bits; give 16"),
         (["--weights", "denoise=nowhere.safetensors"], "nowhere.safetensors: there is no such file"),
+        (["--weights", f"denoise={'x' * 300}.safetensors"], "there is no such file"),
+        (["--weights", "x" * 300], "say whose weights they are"),
+        (["--recipe", "x" * 300], "cannot be read as a recipe"),
         (["--suffix", "/../../x"], "must not lead to another folder"),
         (["--bogus"], "No such option"),
     ],
@@ -674,3 +678,36 @@ def test_what_degrade_shall_do_must_be_said_once(call, tmp_path) -> None:
         code, _, err = call("degrade", source, "-o", tmp_path / "out", *words)
         assert code == 2
         assert "--kind SPEC, or --validation" in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("is_full", [True, False])
+def test_a_run_goes_on_where_nobody_hears_it(tmp_path: Path, stream: str, is_full: bool) -> None:
+    for seed in range(3):
+        picture(tmp_path / "in" / f"{seed}.png", seed=seed, side=300)
+    (tmp_path / "in" / "bad.png").write_text("text")
+    ours, theirs = (open("/dev/full", "wb"), open("/dev/full", "wb")) if is_full else map(os.fdopen, os.pipe(), "rw")  # noqa: PTH123, SIM115
+    ours.close()
+    words = [sys.executable, "-m", "restore", "run", tmp_path / "in", "-o", tmp_path / "out", "-m", "none", "--json"]
+    with theirs:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {stream: theirs}
+        process = subprocess.Popen(words, cwd=ROOT, **streams)
+    out, err = process.communicate()
+    assert process.returncode == 3
+    assert len([*(tmp_path / "out").glob("*.png")]) == 3
+    if stream == "stderr":
+        assert json.loads(out.splitlines()[-1])["done"] == 3
+    else:
+        assert err.count(b"the standard output cannot be written (") == 1
+        assert b"Traceback" not in err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_run_whose_streams_are_closed_from_the_start(tmp_path: Path, closed: str) -> None:
+    path = picture(tmp_path / "a.png")
+    command = f'"$0" -m restore run "$1" -o "$2" -m none {closed}'
+    words = ["sh", "-c", command, sys.executable, path, tmp_path / "out"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, check=False)
+    assert (done.returncode, (tmp_path / "out" / "a.png").is_file(), b"Traceback" in done.stderr) == (0, True, False)

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 RANKS = {
-    "errors": -1, "picture": 0, "memory": 0, "threads": 0, "ferry": 0,
+    "errors": -1, "picture": 0, "memory": 0, "threads": 0, "ferry": 0, "paths": 0,
     "colour": 1, "tiling": 1, "nets": 1, "workers": 1, "seams": 1, "gain_map": 1,
     "noise": 2, "degrade": 2, "raw": 2, "metrics": 2, "weights": 2, "weight_import": 2, "files": 2, "objectives": 2,
     "camera": 2,

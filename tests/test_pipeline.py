@@ -186,6 +186,17 @@ def test_memory_that_runs_out_before_the_first_tile(monkeypatch: pytest.MonkeyPa
         run(photo(), recipe(Step(method="planted")), Runtime())
 
 
+@pytest.mark.parametrize("words", ["could not create a primitive", "std::bad_alloc"])
+def test_memory_that_what_is_beneath_pytorch_lacks(planted, words: str) -> None:
+    def hungry(tile: torch.Tensor) -> torch.Tensor:
+        if tile.shape[1] * tile.shape[2] > 3000:
+            raise RuntimeError(words)  # as oneDNN's and C++'s errors come through PyTorch
+        return tile * 2
+
+    planted(hungry)
+    assert run(photo(), recipe(Step(method="planted")), Runtime()).reports[0].tile == (48, 32)
+
+
 def test_memory_that_never_suffices(planted) -> None:
     def hungry(tile: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError

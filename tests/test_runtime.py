@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 import restore
-from restore import methods, pipeline, runtime, tiling, weights
+from restore import memory, methods, pipeline, runtime, tiling, weights
 from restore.errors import Cancelled, RecipeError
 from restore.memory import pages_kept
 from restore.method import Compute
@@ -213,3 +213,37 @@ def test_automatic_tiles_hold_no_more_pixels_than_the_operation_bears() -> None:
     height, width = tile_size(op, "auto", (2000, 3000), CPU) or (2000, 3000)
     assert (height + 192) * (width + 192) <= 2_100_000  # two by two: each has a halo on two sides
     assert tile_size(replace(op, most=8_500_000), "auto", (2000, 3000), CPU) is None
+
+
+def test_memory_that_a_container_or_a_scheduler_allows(tmp_path: Path) -> None:
+    own = tmp_path / "cgroup"
+    own.write_text("9:name=systemd:/x\n4:memory:/docker/1f\n0::/job/step\n")
+    groups = {
+        "job": {"memory.max": "1000000", "memory.current": "700000"},
+        "job/step": {"memory.max": "max", "memory.current": "600000"},
+        "memory": {"memory.limit_in_bytes": "500000", "memory.usage_in_bytes": "450000"},  # as seen in a container
+    }
+    for name, files in groups.items():
+        (tmp_path / name).mkdir(parents=True)
+        sums = "total_" if name == "memory" else ""
+        stat = f"inactive_file 1\nactive_file 2\n{sums}inactive_file 30000\n{sums}active_file 10000"
+        for file, text in {**files, "memory.stat": stat}.items():
+            (tmp_path / name / file).write_text(text + "\n")
+    assert [*memory._free_of_groups(own, tmp_path)] == [90000, 340000]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs control groups")
+def test_a_group_with_a_limit_leaves_what_it_allows() -> None:
+    group = Path("/sys/fs/cgroup/memory") / f"restore-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError:
+        pytest.skip("control groups cannot be made here")
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(1 << 30))
+        code = "import torch; from restore.memory import free_memory; print(free_memory(torch.device('cpu')))"
+        words = ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$0" -c "{code}"', sys.executable]
+        done = subprocess.run(words, capture_output=True, check=True, cwd=Path(__file__).parents[1])
+        assert 1 << 29 < int(done.stdout) < 1 << 30
+    finally:
+        group.rmdir()

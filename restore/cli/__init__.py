@@ -5,6 +5,7 @@ Every module of this package registers its commands with ``options.app``; ``run`
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from pkgutil import iter_modules
@@ -20,8 +21,10 @@ for _name in sorted((module.name for module in iter_modules(__path__)), key=lamb
 
 def main() -> None:
     """Run the command; what a user did wrong ends it with one line and exit code 2."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us; else the next file would take its place
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+        getattr(sys, name).reconfigure(errors="backslashreplace")
     try:
         app()
     except RestoreError as error:

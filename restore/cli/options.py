@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -73,17 +73,24 @@ def given_limits(megapixels: float | None, size: int | None, seconds: float | No
 
 @contextmanager
 def stoppable() -> Iterator[threading.Event]:
-    """Give an event that the first Ctrl-C sets; the second one ends the process at once."""
+    """Give an event that the first Ctrl-C sets; the second one ends the process at once.
+
+    So do the signals that schedulers, containers and closed terminals send, unless they are ignored, as under nohup.
+    """
     cancelled = threading.Event()
 
     def stop(_number: int, _frame: Any) -> None:
         if cancelled.is_set():
             os._exit(130)
         cancelled.set()
-        os.write(2, b"stopping; Ctrl-C again quits at once\n")
+        with suppress(OSError):  # nobody need hear it
+            os.write(2, b"stopping; Ctrl-C again quits at once\n")
 
-    before = signal.signal(signal.SIGINT, stop)
+    named = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    heard = [signal.SIGINT, *(number for number in named if signal.getsignal(number) == signal.SIG_DFL)]
+    before = [(number, signal.signal(number, stop)) for number in heard]
     try:
         yield cancelled
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before:
+            signal.signal(number, handler)

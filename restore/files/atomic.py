@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from restore.errors import WriteError
+from restore.paths import is_folder, is_there
 
 _UMASK = os.umask(0o022)  # it can only be read by setting it, for all threads: once, before there are several
 os.umask(_UMASK)
@@ -26,12 +27,12 @@ def check_target(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> None
     """
     if any(is_same(path, found) for found in inputs):
         raise WriteError(path, "is an input itself; choose another name")
-    if not overwrite and os.path.lexists(path):
+    if not overwrite and is_there(path):
         raise WriteError(path, "exists already; use --overwrite, or choose another name")
-    if path.is_dir():
+    if is_folder(path):
         raise WriteError(path, "is a folder; give the name of a file")
-    above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
-    if not above.is_dir():
+    above = next(folder for folder in path.absolute().parents if is_there(folder))
+    if not is_folder(above):
         raise WriteError(path, f"cannot be written: {above} is no folder")
 
 
@@ -76,13 +77,15 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        part.chmod(0o666 & ~_UMASK)
+        with suppress(OSError):  # file systems without rights
+            part.chmod(0o666 & ~_UMASK)
         part.replace(path)
         sync_folder(path.parent)
     except OSError as error:
         raise WriteError(path, f"cannot write ({error.strerror or error})") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that was closed meanwhile; `sweep` tries again
+            part.unlink(missing_ok=True)
         if handle is not None:
             os.close(handle)
 
@@ -94,7 +97,7 @@ def _begun(path: Path) -> tuple[int | None, Path]:
         if not _lock(handle, may_wait=True):
             os.close(handle)
             return None, Path(name)
-        if Path(name).exists():
+        if is_there(name):
             return handle, Path(name)
         os.close(handle)
 
@@ -121,10 +124,11 @@ def _lock(handle: int, *, may_wait: bool) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Let names made in a folder outlive a power loss."""
+    """Let names made in a folder outlive a power loss, where it may be opened and its file system can do that."""
     if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)

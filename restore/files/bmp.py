@@ -9,7 +9,6 @@ from typing import IO
 import numpy as np
 from PIL import BmpImagePlugin
 
-from restore.files import ifd
 from restore.files.container import Limits
 from restore.files.metadata import meta_from
 from restore.files.samples import quantise
@@ -21,7 +20,7 @@ _EMBEDDED, _SRGB = b"DEBM", b"BGRs"
 _METRE = 0.0254
 
 
-def read_bmp(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
+def read_bmp(path: Path, view: bytes, limits: Limits) -> Image:
     """Read a BMP; see `restore.files.read`."""
     with BmpImagePlugin.BmpImageFile(path) as picture:
         limits.check(path, *picture.size)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from restore.errors import FileError, ReadError, TooLargeError, UnsupportedError, WriteError, nearest
 from restore.files import ifd
+from restore.files.pieces import Pieces
 from restore.picture import Image, Meta, Picture
 
 SUFFIXES = {
@@ -103,8 +103,8 @@ class Limits:
 
 
 @contextmanager
-def opened(path: Path, limits: Limits) -> Iterator[mmap.mmap]:
-    """Map a file for reading after checking that it is one, is not empty and is not too large.
+def opened(path: Path, limits: Limits) -> Iterator[Pieces]:
+    """Open a file for reading after checking that it is one, is not empty and is not too large.
 
     Raises
     ------
@@ -122,17 +122,16 @@ def opened(path: Path, limits: Limits) -> Iterator[mmap.mmap]:
         if size > limits.max_bytes:
             problem = f"{size} bytes, the limit is {limits.max_bytes}; raise --max-bytes (Limits.max_bytes)"
             raise TooLargeError(path, problem)
-        with path.open("rb") as file:
-            view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        file = path.open("rb")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ReadError(path, f"cannot be opened ({reason}); check the path and your permission") from error
-    with view:
-        yield view
+    with file:
+        yield Pieces(path, file)
 
 
 def _absent(path: Path) -> str:
-    if path.is_symlink():
+    if path.is_symlink() and not path.exists():
         return f"is a link to {path.readlink()}, which is not there; restore its target"
     return "is not a regular file; give a picture file" if path.exists() else "there is no such file; check the path"
 
@@ -160,7 +159,7 @@ def kind(path: Path | str) -> str:
 
 def kind_of(path: Path, view: ifd.Buffer) -> str:
     """Return the container of an open file; see `kind`."""
-    head = bytes(view[:512])
+    head = view[:512]
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
     if head[6:14] == b"HEAPCCDR":

@@ -11,7 +11,6 @@ import math
 import os
 import socket
 import sys
-import tempfile
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
@@ -84,10 +83,11 @@ def _scan(path: Path, limits: Limits) -> str:
     It says it nowhere else, and then goes on with grey; only here can that be heard without hearing other threads.
     """
     with opened(path, limits) as view:
-        limits.check(path, *jpeg_size(path, view))
+        data = view[:]
+        limits.check(path, *jpeg_size(path, data))
         os.ftruncate(_STDERR, 0)
         os.lseek(_STDERR, 0, os.SEEK_SET)
-        cv2.imdecode(np.frombuffer(view, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
     return os.pread(_STDERR, 4096, 0).decode("ascii", "replace")
 
 
@@ -120,7 +120,7 @@ def main() -> None:
     """Serve until nobody is left at the channel's other end."""
     isolated.enter()
     _prepare()
-    with socket.socket(fileno=int(sys.argv[1])) as channel, tempfile.TemporaryFile() as said:
+    with socket.socket(fileno=int(sys.argv[1])) as channel, isolated.unnamed() as said:
         os.dup2(said.fileno(), _STDERR)
         channel.sendall(b"ready\n")
         while True:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restore.errors import ReadError
+from restore.paths import is_file, is_folder
 
 SIDE_SUFFIX = ".restore.json"
 """Ends the name of the file that says how a picture was made: ``photo.png.restore.json``."""
@@ -71,7 +72,7 @@ def find(
     unread = set() if unread is None else unread
     for given in inputs:
         listed = [Found(given, Path(given.name))]
-        for item in _walk(given, Path(), is_recursive, avoid, set(), unread) if given.is_dir() else listed:
+        for item in _walk(given, Path(), is_recursive, avoid, set(), unread) if is_folder(given) else listed:
             found.setdefault(os.path.abspath(item.path), item)  # noqa: PTH100 - "..", but not links, is resolved
     return tuple(found.values())
 
@@ -96,7 +97,7 @@ def _walk(
         yield Found(folder, relative, ReadError(folder, problem))
         return
     names = {path.name for path in entries}
-    folders = {path for path in entries if is_recursive and path.is_dir()}
+    folders = {path for path in entries if is_recursive and is_folder(path)}
     for path in entries:
         is_result = real == avoid and path.name + SIDE_SUFFIX in names
         is_sigma = path.name.endswith(SIGMA_SUFFIX) and path.name.removesuffix(SIGMA_SUFFIX) + SIDE_SUFFIX in names
@@ -104,7 +105,7 @@ def _walk(
             continue
         if is_picture_name(path.name):
             yield Found(path, relative / path.name)
-        elif not path.name.startswith(".") and not path.name.endswith(SIDE_SUFFIX) and path.is_file():
+        elif not path.name.startswith(".") and not path.name.endswith(SIDE_SUFFIX) and is_file(path):
             unread.add(path)
     for path in sorted(folders):
         inner = [*_walk(path, relative / path.name, True, avoid, seen, unread)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import mmap
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,9 @@ from fractions import Fraction
 
 import numpy as np
 
-Buffer = bytes | mmap.mmap
+from restore.files.pieces import Pieces
+
+Buffer = bytes | Pieces
 Entries = dict[int, "Entry"]
 """Tags of one directory as they stand in it."""
 Tree = dict[int, "Entry | Tree"]
@@ -104,14 +105,15 @@ def layout(buffer: Buffer) -> tuple[Layout, int]:
     ValueError
         There is no TIFF header.
     """
-    order = {b"II": "<", b"MM": ">"}.get(bytes(buffer[:2]))
+    order = {b"II": "<", b"MM": ">"}.get(buffer[:2])
     if order is None or len(buffer) < 8:
         raise ValueError("no TIFF header")
-    (version,) = struct.unpack_from(order + "H", buffer, 2)
-    if version not in _VERSIONS or (version == 43 and len(buffer) < 16):
+    head = buffer[:16]
+    (version,) = struct.unpack_from(order + "H", head, 2)
+    if version not in _VERSIONS or (version == 43 and len(head) < 16):
         raise ValueError(f"no TIFF header (version {version})")
     found = Layout(order, is_big=version == 43)
-    return found, found.offset.unpack_from(buffer, 8 if found.is_big else 4)[0]
+    return found, found.offset.unpack_from(head, 8 if found.is_big else 4)[0]
 
 
 def directory(buffer: Buffer, how: Layout, at: int, *, is_strict: bool = False) -> tuple[Entries, int]:
@@ -128,22 +130,22 @@ def directory(buffer: Buffer, how: Layout, at: int, *, is_strict: bool = False) 
     start = at + how.count.size
     if at <= 0 or start > len(buffer):
         raise ValueError("a directory lies outside the file")
-    number = how.count.unpack_from(buffer, at)[0]
+    number = how.count.unpack(buffer[at:start])[0]
     end = start + number * size
     if number > 65535 or end + how.offset.size > len(buffer):
         raise ValueError("a directory is cut off")
-    found = {}
+    found, block = {}, buffer[start : end + how.offset.size]
     for place in range(start, end, size):
-        tag, kind, count = how.entry.unpack_from(buffer, place)
+        tag, kind, count = how.entry.unpack_from(block, place - start)
         length = count * _SIZES.get(kind, 0)
         value = place + how.entry.size
         if length > how.offset.size:
-            value = how.offset.unpack_from(buffer, value)[0]
+            value = how.offset.unpack_from(block, value - start)[0]
         if is_strict and value + length > len(buffer):
             raise ValueError(f"the value of tag {tag} is cut off")
         if length and value + length <= len(buffer):
-            found[tag] = Entry(kind, how.turned(kind, bytes(buffer[value : value + length])), value)
-    return found, how.offset.unpack_from(buffer, end)[0]
+            found[tag] = Entry(kind, how.turned(kind, buffer[value : value + length]), value)
+    return found, how.offset.unpack_from(block, end - start)[0]
 
 
 def directories(buffer: Buffer) -> Iterator[Entries]:

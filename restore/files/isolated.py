@@ -60,8 +60,8 @@ def check_scan(path: Path, limits: Limits) -> None:
     UnsupportedError, TooLargeError
         As `restore.files.read`.
     """
-    with tempfile.TemporaryFile() as nothing, workers.POOL.worker() as worker:
-        answer = worker.ask(path, nothing.fileno(), asdict(limits), SCAN)
+    with unnamed() as nothing:
+        answer = workers.POOL.ask(path, nothing.fileno(), asdict(limits), SCAN)
     if answer.get("error") not in (None, MemoryLimitError.__name__):
         raise _error(path, answer)
     lines = str(answer.get("tree", "")).splitlines()
@@ -80,9 +80,8 @@ def read(path: Path, limits: Limits, *, is_stack: bool = False) -> Any:
     UnsupportedError, TooLargeError, MemoryLimitError
         As there; the last also where it wanted more memory than a picture of its size can need.
     """
-    with tempfile.TemporaryFile() if not hasattr(os, "memfd_create") else _memory() as block:
-        with workers.POOL.worker() as worker:
-            answer = worker.ask(path, block.fileno(), asdict(limits), STACK if is_stack else PICTURE)
+    with unnamed() as block:
+        answer = workers.POOL.ask(path, block.fileno(), asdict(limits), STACK if is_stack else PICTURE)
         if "tree" not in answer:
             raise _error(path, answer)
         try:
@@ -97,7 +96,10 @@ def read(path: Path, limits: Limits, *, is_stack: bool = False) -> Any:
     return ready if is_stack else ready[0]
 
 
-def _memory() -> Any:
+def unnamed() -> Any:
+    """Return an open file without a name: in memory where that can be, for temporary folders may be full or missing."""
+    if not hasattr(os, "memfd_create"):
+        return tempfile.TemporaryFile()
     return os.fdopen(os.memfd_create("restore", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "r+b", buffering=0)
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from PIL import ImageCms
 
 from restore.errors import ReadError, WriteError
-from restore.files import ifd
 from restore.files.container import Limits, optional
 from restore.files.metadata import exif_with_orientation, meta_from
 from restore.files.samples import Canvas, Samples, quantise, strips
@@ -22,7 +21,7 @@ _BARE = b"\xff\x0a"
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 
 
-def read_jxl(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
+def read_jxl(path: Path, view: bytes, limits: Limits) -> Image:
     """Read a JPEG XL; its pixels come upright. See `restore.files.read`."""
     stream, found = b"", dict[bytes, bytes]()
     for name, start, end in _boxes(path, view):
@@ -52,7 +51,7 @@ def read_jxl(path: Path, view: ifd.Buffer, limits: Limits) -> Image:
     return Image(canvas.pixels, canvas.alpha, meta)
 
 
-def _boxes(path: Path, view: ifd.Buffer) -> Iterator[tuple[bytes, int, int]]:
+def _boxes(path: Path, view: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Give name, start and end of each box's content; a bare stream counts as one box."""
     if view[:2] == _BARE:
         yield b"jxlc", 0, len(view)

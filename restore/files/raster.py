@@ -47,17 +47,17 @@ def _read_sensor(path: Path, _view: ifd.Buffer, limits: Limits) -> Picture:
     return read_raw(path, limits)
 
 
-_READERS: dict[str, Callable[[Path, ifd.Buffer, Limits], Picture]] = {
+_READERS: dict[str, Callable[[Path, bytes, Limits], Picture]] = {
     "jpeg": read_jpeg,
     "png": read_png,
-    "tiff": read_tiff,
     "webp": read_webp,
     "bmp": read_bmp,
     "avif": read_avif,
     "heic": read_heic,
     "jxl": read_jxl,
-    "raw": _read_sensor,
 }
+_PIECEWISE: dict[str, Callable[[Path, ifd.Buffer, Limits], Picture]] = {"tiff": read_tiff, "raw": _read_sensor}
+"""Readers that look at some places only."""
 _RISKY = {"raw", "heic", "jxl", "avif"}
 """Formats whose decoders are young, huge or written for trusted files; and TIFF in a rare compression."""
 _DECODERS_RAISE = (
@@ -193,7 +193,10 @@ def read_here(path: Path, limits: Limits, *, is_stack: bool) -> Any:
         with _decoding(path, container):
             if container == "tiff" and is_stack:
                 return read_tiff_stack(path, view, limits)
-            picture = _READERS[container](path, view, limits)
+            is_whole = container in _READERS
+            picture = (
+                _READERS[container](path, view[:], limits) if is_whole else _PIECEWISE[container](path, view, limits)
+            )
     return [picture] if is_stack else picture
 
 

@@ -152,7 +152,7 @@ def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
     is_separate = int(tags.planarconfig) == _SEPARATE  # OpenCV misreads it
     if tags.treeindex != (0,) or (is_separate and page.bits > 8):
         raise not_installed(path, problem, "jxl")
-    body = exif_with_orientation(bytes(view), 1) or b""  # Pillow and OpenCV would turn the picture
+    body = exif_with_orientation(view[:], 1) or b""  # Pillow and OpenCV would turn the picture
     if page.bits <= 8 and page.is_beside:  # which Pillow would leave out
         raise not_installed(path, problem, "jxl")
     if page.bits <= 8:
@@ -195,7 +195,7 @@ def _check_unpacked(path: Path, view: ifd.Buffer, page: _Page) -> None:
     piece = tags.tilewidth * tags.tilelength if tags.is_tiled else 0
     most = max(piece, page.shape[0] * page.shape[1]) * tags.samplesperpixel * -(-page.bits // 8) + (1 << 16)
     for offset, length in zip(tags.dataoffsets, tags.databytecounts, strict=True) if codec in unpackers else ():
-        if len(unpackers[codec]().decompress(bytes(view[offset : offset + length]), most + 1)) > most:
+        if len(unpackers[codec]().decompress(view[offset : offset + length], most + 1)) > most:
             raise ReadError(path, "damaged TIFF (a piece unpacks to more than the picture); do not trust it")
 
 

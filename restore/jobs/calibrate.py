@@ -20,6 +20,7 @@ from restore.files import Limits, ifd
 from restore.files.atomic import check_target
 from restore.files.folder import find
 from restore.files.metadata import exif_tree
+from restore.paths import is_folder
 from restore.picture import Floats, Image, Picture, RawImage
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def calibrate(
         raise WriteError(Path(report_to), "holds the frames; choose another folder for the report")
     if out is not None:
         check_target(Path(out), [*inputs, *([Path(darktable)] if darktable else [])], overwrite=overwrite)
-    if report_to is not None and not overwrite and Path(report_to).is_dir() and any(Path(report_to).iterdir()):
+    if report_to is not None and not overwrite and is_folder(report_to) and any(Path(report_to).iterdir()):
         raise WriteError(Path(report_to), "holds files already; use --overwrite, or choose another folder")
     dark_frames, flat_frames, about = frames_of(darks, flats, Headerless(iso, bits), limits)
     table = None if darktable is None else Path(darktable)

@@ -24,7 +24,7 @@ def threads(
     """Yield ``work(read(item))`` for all items, in their order.
 
     One thread reads ahead of ``jobs`` threads that work. At most ``jobs + 1`` items are held at a time: those worked
-    on, and one that is read meanwhile.
+    on, and one that is read meanwhile. When the caller leaves early, what was begun is finished and no more.
 
     >>> list(threads([1, 2, 3], lambda n: 10 * n, lambda n: n + 1, jobs=2))
     [11, 21, 31]
@@ -43,5 +43,10 @@ def threads(
 
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(jobs, "work", on_thread) as workers:
         pending = deque(workers.submit(finish, [reader.submit(fetch, item)]) for item in items)
-        while pending:
-            yield pending.popleft().result()
+        try:
+            while pending:
+                yield pending.popleft().result()
+        finally:  # whoever listened may be gone: what waits is not begun
+            for pool in (workers, reader):
+                pool.shutdown(wait=False, cancel_futures=True)
+            room.release(jobs + 1)

@@ -28,7 +28,8 @@ class Line:
     source
         The input.
     status
-        ``"started"`` before the result is written, then ``"done"`` or ``"failed"``.
+        ``"started"`` before the result is written, then ``"done"``; or ``"failed"``, with a target where that was
+        written or may be.
     recipe
         SHA-256 of all that decides the result.
     sha256, bytes, modified_ns
@@ -92,7 +93,7 @@ class Journal:
                 lines[line.source] = line
                 if line.status == DONE:
                     made |= {line.target: line.target_sha256, **line.beside}
-        self._begun = {line.target for line in lines.values() if line.status == STARTED}
+        self._begun = {line.target for line in lines.values() if line.status != DONE} - {""}
         return lines, made
 
     def __enter__(self) -> Self:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -55,6 +57,24 @@ def say(text: str) -> None:
 
 
 def say_aside(text: str) -> None:
-    """Write a line to the error output at once."""
-    sys.stderr.write(printable(text) + "\n")
-    sys.stderr.flush()
+    """Write a line to the error output at once; where nobody can read it any more, the work goes on without."""
+    try:
+        sys.stderr.write(printable(text) + "\n")
+        sys.stderr.flush()
+    except OSError:
+        _mute(sys.stderr)
+
+
+def say_if_heard(text: str) -> None:
+    """Write a line as `say`; where that fails (a closed pipe, a full disk), say so aside once and go on without."""
+    try:
+        say(text)
+    except OSError as error:
+        _mute(sys.stdout)
+        say_aside(f"the standard output cannot be written ({error.strerror}); the work goes on without it")
+
+
+def _mute(stream: TextIO) -> None:
+    """Have what is written to a stream from now on vanish, also what it still holds."""
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:  # noqa: PTH123 - as it is called
+        os.dup2(nothing.fileno(), stream.fileno())

@@ -19,6 +19,7 @@ from restore.jobs.plan import KEEP, Existing, Naming, Work, plan
 from restore.jobs.report import LOCAL, Options
 from restore.jobs.request import Request, recipe_for
 from restore.jobs.run import foreseen, run_folder
+from restore.paths import is_file, is_folder
 from restore.recipe import Recipe
 from restore.runtime import Device, Runtime
 
@@ -95,7 +96,7 @@ def order(
 def _check_weights(recipe: Recipe) -> None:
     """Refuse weights that are not there before any file is read."""
     for step in recipe.steps:
-        if step.weights and not weights.path_of(step.weights).is_file():
+        if step.weights and not is_file(weights.path_of(step.weights)):
             raise RecipeError(f"--weights {step.method}={step.weights}: there is no such file; check the path")
 
 
@@ -114,7 +115,7 @@ def _is_file(out: Path, inputs: Sequence[Path]) -> bool:
     RecipeError
         It does, by its name, and files of that name cannot be written.
     """
-    if len(inputs) != 1 or inputs[0].is_dir() or out.is_dir():
+    if len(inputs) != 1 or is_folder(inputs[0]) or is_folder(out):
         return False
     end, writable = out.suffix.lower(), {end for group in container.SUFFIXES.values() for end in group}
     if end in (SUFFIXES | FOREIGN) - writable:
@@ -164,5 +165,5 @@ def carry_out(order: Order, options: Options, device: Device, cancelled: threadi
         runtime.compute(order.recipe.precision)
     with show.Screen(len(order.works), is_json=is_json) as screen:
         report = run_folder(order.works, order.recipe, runtime, options, screen.hear)
-    lines.say(show.summary(report, is_json=is_json))
+    lines.say_if_heard(show.summary(report, is_json=is_json))
     return report.exit_code

@@ -8,6 +8,7 @@ see the files under the same paths, and have this package and its ``cluster`` ex
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -163,7 +164,10 @@ class RayWorkers:
         self._ray = _imported()
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:
+            heard = signal.getsignal(signal.SIGTERM)
             _start(self._ray, options)
+            with suppress(ValueError):  # not the main thread, in which alone Ray takes the signal for itself
+                signal.signal(signal.SIGTERM, heard)
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         self._share = shares(nodes, options.jobs, runtime.device)
         self.count = max(1, min(self._share.workers, files))

@@ -8,12 +8,13 @@ from pathlib import Path
 from restore import files, metrics
 from restore.errors import RestoreError
 from restore.files.folder import is_picture_name
+from restore.paths import is_file
 from restore.picture import Floats, Image, Picture, RawImage
 
 
 def find(name: str, folder: Path) -> Path | None:
     """Return the picture in a folder that has this name, else one that has it but for the suffix."""
-    if (folder / name).is_file():
+    if is_file(folder / name):
         return folder / name
     stem = Path(name).stem
     return next((p for p in sorted(folder.iterdir()) if p.stem == stem and is_picture_name(p.name)), None)

@@ -10,6 +10,7 @@ from typing import Any
 
 from restore import methods, noise, weights
 from restore.errors import RecipeError, nearest
+from restore.paths import is_file, is_there
 from restore.recipe import AUTO, Recipe, Step
 
 
@@ -113,7 +114,7 @@ def _with_weights(steps: Sequence[Step], texts: Sequence[str]) -> list[Step]:
     files: dict[str, str] = {}
     for text in texts:
         method, equals, path = text.partition("=")
-        if not equals or (method not in names and Path(text).exists()):
+        if not equals or (method not in names and is_there(text)):
             method, path = _owner(text, names), text
         if names == [AUTO]:
             names = [methods.get(method).name]
@@ -128,7 +129,7 @@ def _owner(path: str, names: Sequence[str]) -> str:
     """Return whose weights a file holds: those of the only step, else of the method that it names itself."""
     if len(names) == 1 and names[0] != AUTO:
         return names[0]
-    said = weights.metadata(Path(path)).get("method") if Path(path).is_file() else None
+    said = weights.metadata(Path(path)).get("method") if is_file(path) else None
     if said is None:
         raise RecipeError(f"--weights {path}: say whose weights they are: --method M, or --weights M={path}")
     return said

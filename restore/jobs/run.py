@@ -24,6 +24,7 @@ from restore.jobs.report import LOCAL, RAY, OnEvent, Options, Outcome, Report, S
 from restore.jobs.room import Room, automatic
 from restore.jobs.worker import Hands, Piece, Worker
 from restore.memory import free_memory
+from restore.paths import is_file, is_there
 from restore.recipe import AUTO, Recipe
 from restore.runtime import Runtime
 
@@ -107,7 +108,7 @@ def foreseen(works: Sequence[Work], recipe: Recipe, options: Options) -> Report:
         Another run holds the journal.
     """
     with ExitStack() as stack:
-        has_journal = options.folder is not None and (options.folder / JOURNAL).is_file()
+        has_journal = options.folder is not None and is_file(options.folder / JOURNAL)
         journal = stack.enter_context(Journal(options.folder)) if options.folder and has_journal else None
         rules = _rules(recipe, options, journal)
         return Report(tuple(map(rules.foreseen, works)), is_cancelled=False, seconds=0.0)
@@ -118,10 +119,6 @@ def _rules(recipe: Recipe, options: Options, journal: Journal | None) -> _Rules:
     key = side.same_result(recipe, options.format, options.depth) if journal else ""
     key += " with standard errors" if options.uncertainty else ""
     return _Rules(hashlib.sha256(key.encode()).hexdigest(), options, journal)
-
-
-def _is_there(path: Path) -> bool:
-    return path.exists() or path.is_symlink()
 
 
 def _sweep(works: Sequence[Work]) -> None:
@@ -145,7 +142,7 @@ class _Rules:
         key = self.recipe_key
         if self.journal and self.options.is_resumed and self.journal.is_done(work.source, key, work.targets):
             return Outcome(work, Status.SKIPPED, error="done before")
-        if self.options.existing is Existing.SKIP and any(_is_there(target) for target in work.targets):
+        if self.options.existing is Existing.SKIP and any(is_there(target) for target in work.targets):
             return Outcome(work, Status.SKIPPED, error="exists")
         if len({*work.targets}) == 1:
             self.check_free(work.target)
@@ -155,11 +152,11 @@ class _Rules:
         """Refuse to replace what is there, unless that was asked for or it is our own of an earlier run."""
         if self.options.existing is Existing.OVERWRITE:
             return
-        if _is_there(target) and not (self.options.is_resumed and self.journal and self.journal.is_ours(target)):
+        if is_there(target) and not (self.options.is_resumed and self.journal and self.journal.is_ours(target)):
             found = "exists, and not as a run of this job left it" if self.options.is_resumed else "exists already"
             raise _RefusedError(target, f"{found}; use --overwrite, --skip-existing or another folder")
         for path in side.beside(target, with_errors=self.options.uncertainty):
-            if _is_there(path) and not (self.journal and self.journal.is_ours(path)):
+            if is_there(path) and not (self.journal and self.journal.is_ours(path)):
                 raise _RefusedError(
                     path, "exists, and not as a run of this job left it; use --overwrite or another folder"
                 )
@@ -254,7 +251,7 @@ class _Job:
         if journal := self.rules.journal:
             name = journal.name
             target = "" if piece.target is None else name(piece.target)
-            hashes = {name(path): weights.sha256(path) for path in beside if path.is_file()}
+            hashes = {name(path): weights.sha256(path) for path in beside if is_file(path)}
             known = {"target": target, **asdict(piece.facts), **more}
             journal.write(Line(name(piece.work.source), status, self.rules.recipe_key, beside=hashes, **known))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from restore.errors import printable
 from restore.jobs import lines
-from restore.jobs.lines import say, say_aside
+from restore.jobs.lines import say_aside, say_if_heard
 from restore.jobs.plan import Work
 from restore.jobs.report import Moved, Outcome, Report, Status
 
@@ -60,7 +61,8 @@ class Screen:
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            with suppress(OSError):  # of a terminal that is gone
+                self._bar.stop()
 
     def hear(self, event: Moved | Outcome) -> None:
         """Show an event; safe to call from several threads."""
@@ -90,9 +92,9 @@ class Screen:
 
     def _show_outcome(self, outcome: Outcome) -> None:
         if self._is_json:
-            say(lines.line("file", **outcome_fields(outcome)))
+            say_if_heard(lines.line("file", **outcome_fields(outcome)))
         elif outcome.status in (Status.DONE, Status.SKIPPED):
-            say(in_words(outcome))
+            say_if_heard(in_words(outcome))
         for row in outcome.trace.splitlines():
             say_aside(row)
         if outcome.status is Status.FAILED:

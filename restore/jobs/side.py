@@ -22,6 +22,7 @@ from restore.files.folder import SIDE_SUFFIX, SIGMA_SUFFIX
 from restore.jobs.lines import SCHEMA, plain
 from restore.jobs.plan import KEEP
 from restore.method import no_offer
+from restore.paths import is_file, is_folder
 from restore.recipe import AUTO, Recipe, Step
 from restore.result import Result
 
@@ -230,5 +231,5 @@ def _contents(word: str) -> list[str]:
     """Return the SHA-256 of a file, or of each file in a folder; none where there is nothing to read."""
     path = Path(word)
     with suppress(OSError):
-        return [weights.sha256(p) for p in (sorted(path.iterdir()) if path.is_dir() else [path]) if p.is_file()]
+        return [weights.sha256(p) for p in (sorted(path.iterdir()) if is_folder(path) else [path]) if is_file(p)]
     return []

@@ -14,6 +14,7 @@ from restore.files.atomic import is_same, make_folder
 from restore.files.folder import find
 from restore.jobs.lines import line, named, say, say_aside
 from restore.jobs.plan import Naming, plan
+from restore.paths import is_there
 from restore.picture import RawImage
 from restore.raw.develop import develop
 from restore.recipe import Recipe
@@ -34,7 +35,7 @@ def spoil(source: Path, targets: Mapping[Path, str], seed: int) -> None:
         The picture cannot be read, or the copy not made or written, or it is there already.
     """
     for target in targets:
-        if target.exists():
+        if is_there(target):
             raise FileError(target, "is there already; give another folder")
     picture = files.read(source)
     clean = develop(picture) if isinstance(picture, RawImage) else picture.usual()

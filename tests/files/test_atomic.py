@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 import sys
 import textwrap
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from restore.errors import WriteError
 from restore.files import raster, read, suffix, write
 from restore.files.atomic import replacing
+from restore.jobs.journal import Journal
 from restore.picture import Image
 
 FORMATS = ["jpeg", "png", "tiff", "webp", "avif", "bmp", "jxl"]
@@ -91,3 +94,48 @@ def test_the_source_is_not_touched_by_reading_or_by_writing_elsewhere(tmp_path):
     before = path.read_bytes(), path.stat().st_mtime_ns
     write(tmp_path / "b.tif", read(path))
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+
+
+@pytest.fixture
+def nobody(tmp_path):
+    """Give a folder of somebody without the rights of root, who may not change it back."""
+    for above in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        above.chmod(0o755)
+    folder, me = tmp_path / "out", os.geteuid()
+    folder.mkdir()
+    folder.chmod(0o777)
+    os.seteuid(65534 if me == 0 else me)
+    yield folder
+    os.seteuid(me)
+    folder.chmod(0o755)
+
+
+@contextmanager
+def as_owner():
+    me = os.geteuid()
+    os.seteuid(os.getuid())
+    yield
+    os.seteuid(me)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
+def test_a_folder_that_is_closed_meanwhile_is_said(nobody):
+    def closed_meanwhile():
+        with replacing(nobody / "a.png") as part, as_owner():
+            part.write_bytes(b"half")
+            nobody.chmod(0o555)
+
+    with pytest.raises(WriteError, match="Permission denied") as raised:
+        closed_meanwhile()
+    assert raised.value.path == nobody / "a.png"
+    assert not (nobody / "a.png").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
+def test_a_folder_that_may_be_written_but_not_listed(nobody):
+    with as_owner():
+        nobody.chmod(0o333)
+    with replacing(nobody / "a.png") as part:
+        part.write_bytes(b"whole")
+    Journal(nobody).__exit__()
+    assert (nobody / "a.png").read_bytes() == b"whole"

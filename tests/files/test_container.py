@@ -296,3 +296,28 @@ def test_xmp_of_a_raw_that_is_too_long_for_a_jpeg_is_left_out_and_that_is_said(l
     assert not_kept(tmp_path / "a.jpg", photo) == (() if fits else ("XMP, too long for a JPEG",))
     assert read(write(tmp_path / "a.jpg", photo)).meta.xmp == (photo.meta.xmp if fits else None)
     assert read(write(tmp_path / "a.png", photo)).meta.xmp == photo.meta.xmp
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_a_file_that_is_cut_while_it_is_open_is_an_error(tmp_path: Path, name: str) -> None:
+    """In a process of its own, which a map of the file would end."""
+    path = write(tmp_path / name, picture(256, 3, has_alpha=False))
+    path.write_bytes(path.read_bytes() + bytes(20_000))
+    code = """
+    import os, sys
+    from pathlib import Path
+    from restore.errors import ReadError
+    from restore.files import Limits
+    from restore.files.container import opened
+    path = Path(sys.argv[1])
+    with opened(path, Limits()) as view:
+        os.truncate(path, 5000)
+        assert len(view[:5000]) == 5000
+        try:
+            view[9000:9100]
+        except ReadError as error:
+            assert str(error).startswith(f"{path}: became shorter while it was read"), error
+        else:
+            raise SystemExit("read what is not there")
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code), path], check=True, timeout=60)

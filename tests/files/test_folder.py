@@ -1,7 +1,12 @@
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from restore.errors import ReadError
+from restore.files.container import kind
 from restore.files.folder import find
 
 
@@ -100,3 +105,44 @@ def test_a_folder_that_cannot_be_listed_is_a_problem_not_a_silence(tmp_path: Pat
     (item,) = find([tmp_path], is_recursive=True)
     assert isinstance(item.problem, ReadError)
     assert "cannot be listed (Permission denied)" in str(item.problem)
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Do without the rights of root, where the tests have them."""
+    me = os.geteuid()
+    os.seteuid(65534 if me == 0 else me)
+    try:
+        yield
+    finally:
+        os.seteuid(me)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
+def test_what_may_not_be_looked_at_costs_itself(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    for name in ("in/a.png", "in/unlisted/b.png", "in/no_entry/c.png", "private/d.png"):
+        touch(tmp_path / name)
+    (tmp_path / "in" / "link.png").symlink_to(tmp_path / "private" / "d.png")
+    for name, mode in (("in/unlisted", 0o111), ("in/no_entry", 0o444), ("private", 0o000)):
+        (tmp_path / name).chmod(mode)
+    try:
+        with nobody():
+            found = find([tmp_path / "in", tmp_path / "private" / "d.png"], is_recursive=True)
+            problems = {item.relative.as_posix(): item.problem and item.problem.problem for item in found}
+            for item in found:
+                with pytest.raises(ReadError, match=r"Permission denied|not a picture"):
+                    kind(item.path)
+    finally:
+        for name in ("in/unlisted", "in/no_entry", "private"):
+            (tmp_path / name).chmod(0o755)
+    refused = "the folder cannot be listed (Permission denied); check your permission"
+    assert problems == {"a.png": None, "link.png": None, "no_entry/c.png": None, "unlisted": refused, "d.png": None}
+
+
+def test_a_name_that_is_too_long_is_a_file_that_is_not_there() -> None:
+    long = Path("x" * 300 + ".png")
+    assert [item.path for item in find([long])] == [long]
+    with pytest.raises(ReadError, match="File name too long"):
+        kind(long)

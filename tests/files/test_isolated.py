@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,9 @@ real, answer = raster.read_here, decoder._answer
 def read_here(path, limits, *, is_stack):
     if path.stem == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
+    if path.stem == "killed" or (path.stem == "once" and not os.path.exists(f"{{path}}.seen")):
+        open(f"{{path}}.seen", "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
     if path.stem == "sleep":
         time.sleep(1000)
     while path.stem == "spin":
@@ -149,6 +153,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     ("name", "error", "says"),
     [
         ("crash", ReadError, r"crash\.jxl: its decoder crashed \(SIGSEGV\)"),
+        ("killed", ReadError, r"killed\.jxl: its decoder was killed, as by a system that runs out of memory"),
         ("spin", ReadError, r"spin\.jxl: decoding takes more than 1 s"),
         ("sleep", ReadError, r"sleep\.jxl: decoding takes more than 1 s"),
         ("eat", MemoryLimitError, r"eat\.jxl: decoding it wants more memory"),
@@ -163,6 +168,11 @@ def test_what_a_decoder_does_costs_its_file_alone(faulty, tmp_path: Path, monkey
     with pytest.raises(error, match=says):
         read(bad, limits=limits)
     assert read(good).size == (HEIGHT, WIDTH)
+
+
+def test_where_a_decoder_is_killed_another_one_tries(faulty, tmp_path: Path) -> None:
+    assert read(body(tmp_path / "once.jxl")).size == (HEIGHT, WIDTH)
+    assert (tmp_path / "once.jxl.seen").exists()
 
 
 @pytest.mark.parametrize(
@@ -199,3 +209,9 @@ def test_nothing_is_left_open(risky: list[Path]) -> None:
         with pytest.raises(TooLargeError):
             read(path, limits=Limits(max_pixels=10))
     assert opened() == before
+
+
+def test_no_temporary_folder_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body(tmp_path / "a.jpg")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    assert read(tmp_path / "a.jpg").size == (HEIGHT, WIDTH)

@@ -65,3 +65,21 @@ def test_an_error_comes_out_and_nothing_hangs() -> None:
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="two"):
         next(results)
+
+
+def test_nothing_more_is_begun_when_the_caller_leaves() -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        time.sleep(0.002)
+        return number
+
+    def fail() -> None:
+        for number in engine.threads(range(500), lambda n: n, work, jobs=2):
+            if number == 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert len(begun) < 20

@@ -99,14 +99,21 @@ def test_killed_at_any_moment_and_resumed(pictures: Path, expected: dict[str, by
     assert not [*out.glob(".restore-*.part*")]
 
 
-def test_stopped_by_the_keyboard(pictures: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_stopped_by_the_keyboard_or_the_system(
+    pictures: Path, expected: dict[str, bytes], tmp_path: Path, sign
+) -> None:
     out = tmp_path / "out"
     process = started(pictures, "-o", out, *OPTIONS, "--jobs", 2)
     wait_for(lambda: any(row["status"] == DONE for row in journal(out)), process)
-    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    if sign == signal.SIGHUP:
+        process.stderr.close()  # as the terminal
+        process.stderr = None
+    process.send_signal(sign)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert b"Traceback" not in stderr
+    assert b"Traceback" not in (stderr or b"")
     summary = json.loads(stdout.splitlines()[-1])
     assert summary["cancelled"] > 0
     assert summary["exit_code"] == 130

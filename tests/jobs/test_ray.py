@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -123,3 +124,18 @@ def test_two_workers_make_what_one_process_makes_and_one_may_be_killed(pictures:
     assert len(far.notes) == 1
     assert "was lost with " in far.notes[0]
     assert not [*(tmp_path / "far").glob(".restore-*.part*")]
+
+
+@pytest.mark.slow
+def test_the_system_stops_a_run_over_workers_in_good_order(pictures: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    out, knobs = tmp_path / "out", ["--set", "wavelet.shifts=8", "--noise", "0.1"]
+    words = [sys.executable, "-m", "restore", "run", pictures, "-o", out, *knobs, "--engine", "ray", "--json"]
+    process = subprocess.Popen(words, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    journal = out / JOURNAL
+    while process.poll() is None and not (journal.exists() and journal.read_bytes()):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr.decode()
+    assert json.loads(stdout.splitlines()[-1])["cancelled"] > 0

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from restore import files, metrics, pipeline, weights
 from restore.errors import WriteError
-from restore.files.folder import find
+from restore.files.folder import JOURNAL, find
 from restore.jobs.plan import Existing, Naming, plan
 from restore.jobs.report import Moved, Options, Outcome, Report
 from restore.jobs.run import run_folder
@@ -371,6 +371,22 @@ def test_a_limit_on_file_size(pictures: Path, tmp_path: Path) -> None:
     assert statuses(report) == ["done", "done", "failed", "done"]
     assert "File too large" in report.outcomes[2].error
     assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == ["a.png", "b ü.png"]
+
+
+def test_a_result_whose_side_file_did_not_fit_is_made_again(tmp_path: Path) -> None:
+    pixels, out = np.zeros((2, 2, 3), np.float32), tmp_path / "out"
+    (tmp_path / "in").mkdir()
+    files.write(tmp_path / "in" / "a.png", Image(pixels, meta=Meta(bits=8)))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1200, hard))
+    try:
+        failed = job(tmp_path / "in", out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "a.png.restore.json: cannot write (File too large)" in failed.outcomes[0].error
+    assert {path.name for path in out.iterdir()} == {"a.png", JOURNAL}
+    assert statuses(job(tmp_path / "in", out, options=Options(out, is_resumed=True))) == ["done"]
+    assert {path.name for path in out.iterdir()} == {"a.png", "a.png.restore.json", JOURNAL}
 
 
 def test_a_full_disk(pictures: Path, tmp_path: Path) -> None:
