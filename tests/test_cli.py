@@ -425,6 +425,11 @@ def test_info_says_what_is_known_and_what_is_broken(call, tmp_path: Path) -> Non
     assert "is not a picture" in facts[1]["error"]
 
 
+def test_info_asks_what_is_white_in_counts(call, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.full((40, 48), 165, np.uint16))
+    assert "values end at 165, far below white" in call("info", tmp_path / "a.tif")[1][0]
+
+
 def test_info_tells_alpha_from_another_channel(call, tmp_path: Path) -> None:
     samples = np.zeros((40, 48, 4), np.uint8)
     for kind, said in (("unassalpha", " RGB with alpha;"), ("unspecified", " RGB with a channel beside;")):
