@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from restore.result import Result
 from restore.runtime import Runtime, Tick
 
 _CHANGED = "changed while it was read; run again when nothing writes it"
+_NUMBERS = re.compile(r"[+-]?\d+")
 _NOTHING = Image(np.zeros((1, 1, 1), np.float32))
 """In the place of pages that are written."""
 
@@ -164,7 +166,9 @@ class Worker:
             assert isinstance(result.picture, Image)
             yield result.picture
             errors += [] if result.uncertainty is None else [_plain(result.uncertainty)]
-            piece.lost += files.not_kept(piece.target, result.picture, self.options.depth)
+            known = {_NUMBERS.sub("", words) for words in piece.lost}  # of pages alike, the first one's numbers
+            lost = files.not_kept(piece.target, result.picture, self.options.depth)
+            piece.lost += [words for words in lost if _NUMBERS.sub("", words) not in known]
             piece.results[number] = replace(result, picture=_NOTHING, uncertainty=None)
         if _print_of(piece.work.source) != (piece.facts.bytes, piece.facts.modified_ns):
             raise ReadError(piece.work.source, _CHANGED)
