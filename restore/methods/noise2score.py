@@ -189,7 +189,7 @@ def _noise(scene: Scene) -> Noise:
     planes, white, found = scene.planes, _white(scene.planes), scene.noise
     if _is_given(found):
         white = _span(scene)
-    elif white != 1:
+    elif (white, _span(scene)) != (1, 1):
         found = _measured(planes / white)
     sigma = found.sigma * white if found.is_visible or _is_given(found) else 0.0
     return replace(found, sigma=sigma, gain=found.gain * white, read=found.read * white)
