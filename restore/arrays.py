@@ -185,7 +185,7 @@ def from_array(array: Array, channel_axis: int | None = -1) -> Image:
         floats = pixels.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
     colours = pixels.shape[-1] - (pixels.shape[-1] + 1) % 2  # 1, 1, 3, 3
     alpha = floats[..., -1] if pixels.shape[-1] in (2, 4) else None
-    bits = 16 if array.dtype == np.uint16 else 8
+    bits = 16 if array.dtype.itemsize == 2 else 8  # of either byte order
     return Image(floats[..., :colours], alpha, Meta(bits=bits, is_float=array.dtype.kind == "f"))
 
 
