@@ -21,9 +21,6 @@ Net = UnshuffleUNet | Noise2ScoreUNet
 BELOW = 0.25
 """Share of the largest values by which noise around 0 may go below it."""
 
-LOW_CONTRAST = 0.1
-"""Share of the largest values that all others span, below which a network sees nothing but grey."""
-
 
 @dataclass(frozen=True, eq=False)
 class Removal:
@@ -67,11 +64,10 @@ class Removal:
 
 
 def origin(planes: Tensor) -> tuple[float, float]:
-    """Return what a network shall see as black and as white where noise is even; mostly 0 and 1, values as they are.
+    """Return what a network shall see as black and as white; mostly 0 and 1, values as they are.
 
-    Others where values are negative, but for a little noise around 0, or a tenth of the largest spans them all (degrees
-    Celsius, kelvin): networks know pictures between black and white only. Photon noise and speckle have no other black
-    than 0, also where a camera's own noise goes below it.
+    Others where values are negative, but for a little noise around 0, or all far above it (degrees Celsius, kelvin, a
+    camera's offset): networks know pictures between black and white only, and counts grow noisier from the offset on.
 
     Parameters
     ----------
@@ -83,7 +79,7 @@ def origin(planes: Tensor) -> tuple[float, float]:
     (300.1, 309.9, (0.0, 1.0))
     """
     unit = Image(planes.numpy().transpose(1, 2, 0), meta=Meta(is_float=True)).unit()
-    if unit is not None and (unit[0] < -BELOW * unit[1] or 0 < unit[1] - unit[0] < LOW_CONTRAST * unit[1]):
+    if unit is not None and (unit[0] < -BELOW * unit[1] or unit[0] > 0):
         return unit
     return 0.0, 1.0
 

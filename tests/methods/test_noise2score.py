@@ -98,15 +98,21 @@ def spots(side: int = 192) -> Floats:
     return (total / total.max()).astype(np.float32)
 
 
-@pytest.mark.parametrize(("photons", "read"), [(3, 0.0), (30, 1.0)])
-def test_few_photons_and_noise_below_zero_are_still_photons(photons: int, read: float) -> None:
-    """A count told as twice as bright looked like no photon noise, and a camera's own noise below 0 like degrees."""
+@pytest.mark.parametrize(("photons", "read", "offset"), [(3, 0, 0), (30, 1, 0), (30, 1, -9), (30, 1, 400)])
+def test_photons_are_known_when_few_and_on_any_offset(photons: int, read: float, offset: float) -> None:
+    """A count told as twice as bright looked like no photon noise, and values below 0 or far above it like degrees."""
     truth, rng = photons * (spots() + np.float32(0.02)), np.random.default_rng(0)
-    noisy = (rng.poisson(truth) + rng.normal(0, read, truth.shape)).astype(np.float32)
+    noisy = (rng.poisson(truth) + rng.normal(0, read, truth.shape) + offset).astype(np.float32)
     clear, made = report(noisy)
     assert made.facts["kind"] == "poisson"
     assert made.facts["level"] == pytest.approx(1, rel=0.25)
-    assert mse(clear, truth) < 0.12 * mse(noisy, truth)
+    assert mse(clear - offset, truth) < 0.12 * mse(noisy - offset, truth)
+
+
+def test_noise_on_a_high_offset_is_not_overlooked() -> None:
+    truth = 1000 + 200 * smooth(channels=1)
+    noisy = truth + np.random.default_rng(0).normal(0, 5, truth.shape).astype(np.float32)
+    assert mse(restored(noisy), truth) < 0.2 * mse(noisy, truth)
 
 
 def test_correlated_noise_is_seen_and_taken_apart() -> None:
