@@ -392,6 +392,20 @@ def test_reference_prints_scores(call, tmp_path: Path) -> None:
     assert "SSIM" in out[0]
 
 
+@pytest.mark.parametrize("depth", [[], ["--depth", "32"]])
+def test_reference_scores_by_what_was_said_to_be_white(call, tmp_path: Path, depth: list[str]) -> None:
+    """Counts of a few hundred in 16 bits scored 88 dB, whatever was done to them."""
+    clean = np.add.outer(np.arange(48), 5 * np.arange(48))
+    noisy = np.random.default_rng(0).poisson(clean)
+    for folder, counts in ("in", noisy), ("clean", clean):
+        (tmp_path / folder).mkdir()
+        tifffile.imwrite(tmp_path / folder / "a.tif", counts.astype(np.uint16))
+    words = ["-m", "none", "--reference", tmp_path / "clean", "--white", "300", "--json", *depth]
+    _, out, _ = call("run", tmp_path / "in", "-o", tmp_path / "out", *words)
+    expected = 10 * np.log10(300**2 / np.mean((noisy - clean) ** 2))
+    assert json.loads(out[0])["scores"]["psnr"] == pytest.approx(expected, abs=0.01)
+
+
 def test_reference_scores_upright_pictures(call, tmp_path: Path) -> None:
     path = tmp_path / "in" / "a.tif"
     picture(path)

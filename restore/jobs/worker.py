@@ -187,6 +187,7 @@ class Worker:
         assert target is not None
         make_folder(target.parent)
         errors, first, count = list[Image](), piece.results[0], max(1, len(piece.pictures))
+        reference = self.options.reference
         if count == 1:
             preview = develop(first.picture) if isinstance(first.picture, RawImage) else None
             files.write(target, first.picture, bits=self.options.depth, preview=preview)
@@ -210,7 +211,7 @@ class Worker:
             seconds=time.perf_counter() - piece.started,
             lost=tuple(piece.lost),
             uncertainty=side.sigma_of(target).name if is_known else None,
-            scores=None if self.options.reference is None else score(target, source, self.options.reference),
+            scores=None if reference is None else score(target, source, reference, self.recipe.white),
         )
         record = side.record(piece.results, made)
         side.write(target, record)
