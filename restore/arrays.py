@@ -45,8 +45,9 @@ def run(
     ----------
     picture
         An array ``(H, W)`` or ``(H, W, C)``, C = 1...4 (grey, grey and alpha, RGB, RGB and alpha): uint8 and uint16
-        with the type's maximum as white, float16/32/64 with 1.0 as white (values outside 0...1 are welcome). Or an
-        ``Image``, a ``RawImage``, or the path of a picture file.
+        with the type's maximum as white, float16/32/64 with 1.0 as white (values outside 0...1 are welcome; counts of
+        a few photons should be floats, as integers are rounded and their mean is lost). Or an ``Image``, a
+        ``RawImage``, or the path of a picture file.
     method
         A name in ``restore.methods.registry()``, several joined by commas, or ``"auto"``.
     noise
