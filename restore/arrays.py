@@ -45,8 +45,9 @@ def run(
     ----------
     picture
         An array ``(H, W)`` or ``(H, W, C)``, C = 1...4 (grey, grey and alpha, RGB, RGB and alpha): uint8 and uint16
-        with the type's maximum as white, float16/32/64 with 1.0 as white (values outside 0...1 are welcome). Or an
-        ``Image``, a ``RawImage``, or the path of a picture file.
+        with the type's maximum as white, float16/32/64 with 1.0 as white (values outside 0...1 are welcome; counts of
+        a few photons should be floats, as integers are rounded and their mean is lost). Or an ``Image``, a
+        ``RawImage``, or the path of a picture file.
     method
         A name in ``restore.methods.registry()``, several joined by commas, or ``"auto"``.
     noise
@@ -185,7 +186,7 @@ def from_array(array: Array, channel_axis: int | None = -1) -> Image:
         floats = pixels.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
     colours = pixels.shape[-1] - (pixels.shape[-1] + 1) % 2  # 1, 1, 3, 3
     alpha = floats[..., -1] if pixels.shape[-1] in (2, 4) else None
-    bits = 16 if array.dtype == np.uint16 else 8
+    bits = 16 if array.dtype.itemsize == 2 else 8  # of either byte order
     return Image(floats[..., :colours], alpha, Meta(bits=bits, is_float=array.dtype.kind == "f"))
 
 

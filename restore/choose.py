@@ -10,17 +10,14 @@ from restore import methods
 from restore.colour import luma
 from restore.method import Look, Offer, Role
 from restore.noise import Noise
-from restore.picture import Domain, Picture, RawImage
-from restore.recipe import Step
+from restore.picture import Domain, Image, Picture, RawImage
+from restore.recipe import AUTO, Recipe, Step
 
 MIDDLE_GREY = 0.18
 """Where the mean of a well exposed scene lies, in linear light."""
 
 MOST_STOPS = 5.0
 """Brightening beyond this shows nothing but noise."""
-
-FEW = 1 / 15
-"""Share of white up to which values of 16 bits look like counts of a camera with 12."""
 
 
 def look(picture: Picture, level: Noise) -> Look:
@@ -32,7 +29,7 @@ def look(picture: Picture, level: Noise) -> Look:
 
 def step(picture: Picture, level: Noise, role: Role, strength: float = 1.0) -> Step | None:
     """Return the step with the highest offer to do this to the picture as it stands, or None."""
-    if role is Role.LIGHT and _are_counts(picture):
+    if role is Role.LIGHT and isinstance(picture, Image) and picture.are_counts:
         return None
     seen = look(picture, level)
     best: tuple[Offer, str] | None = None
@@ -49,19 +46,19 @@ def step(picture: Picture, level: Noise, role: Role, strength: float = 1.0) -> S
     return Step(method=name, settings=dict(offer.settings), strength=strength, reason=offer.reason)
 
 
-def nothing(picture: Picture, level: Noise) -> Step:
-    """Return the step that leaves a picture alone, with the reason, and a hint for what looks like counts."""
+def nothing(level: Noise, hint: str) -> Step:
+    """Return the step that leaves a picture alone, with the reason, and a hint."""
     reason = f"no visible noise ({level.sigma * 255:.1f}/255 measured): nothing to do"
-    if _are_counts(picture):
-        reason += "; values end far below white: if these are counts, say what is white"
-    return Step(method="none", reason=reason)
+    return Step(method="none", reason="; ".join(filter(None, (reason, hint))))
 
 
-def _are_counts(picture: Picture) -> bool:
-    """Tell whether a picture of integers ends so far below white that it is rather counted than dark."""
-    if isinstance(picture, RawImage) or picture.meta.bits <= 8 or picture.meta.is_float:
-        return False
-    return 0 < float(picture.pixels.max(initial=0)) < FEW
+def unit(picture: Image, recipe: Recipe) -> tuple[float, float] | None:
+    """Return what is black and what is white in a picture that must be brought to 0...1 for some step, else None."""
+    if recipe.white is not None:
+        return picture.unit(recipe.white)
+    names = [step.method for step in recipe.steps]
+    is_needed = any(name == AUTO or not methods.get(name).takes_any_unit for name in names if name != "none")
+    return picture.unit() if is_needed else None
 
 
 def exposure(raw: RawImage) -> float:

@@ -26,6 +26,9 @@ from restore.errors import ArrayError
 
 Floats = NDArray[np.float32]
 
+_FEW = 1 / 15
+"""Share of white up to which values of 16 bits look like counts of a camera with 12."""
+
 
 class Domain(StrEnum):
     """What a method works on."""
@@ -129,6 +132,22 @@ class Image:
     def size(self) -> tuple[int, int]:
         """Height and width as stored."""
         return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
+    def are_counts(self) -> bool:
+        """Whether more than 8 bits of integers end so far below white that they are rather counted than dark."""
+        is_deep = self.meta.bits > 8 and not self.meta.is_float
+        return is_deep and 0 < float(self.pixels.max(initial=0)) < _FEW
+
+    def hint(self) -> str:
+        """Return what its owner should say of a picture of which nobody said what is white; empty: nothing.
+
+        >>> Image(np.full((2, 2, 1), 165 / 65535, np.float32), meta=Meta(bits=16)).hint()
+        'values end at 165, far below white: if these are counts, say what is white (--white, as 4095)'
+        """
+        most = float(self.pixels.max(initial=0)) * (2**self.meta.bits - 1)
+        how = f"values end at {most:.0f}, far below white: if these are counts, say what is white (--white, as 4095)"
+        return how if self.are_counts else ""
 
     def unit(self, white: float | None = None) -> tuple[float, float] | None:
         """Return what counts as black and as white in float pictures whose values lie far from 0...1, else None.

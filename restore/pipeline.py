@@ -55,17 +55,23 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
     """
     if isinstance(picture, Image) and (thin := picture.thin()) is not picture:
         return run(thin, recipe, runtime, with_uncertainty=with_uncertainty).widened(picture.pixels.shape[2])
-    if isinstance(picture, Image) and (unit := _foreign_unit(picture, recipe)):
+    if isinstance(picture, Image) and (unit := choose.unit(picture, recipe)):
         scaled, as_usual = picture.between(*unit), recipe.model_copy(update={"white": None})
-        found = run(scaled, as_usual, runtime, with_uncertainty=with_uncertainty)
+        found = _run(scaled, as_usual, runtime, with_uncertainty)
         assert isinstance(found.picture, Image)
         is_same = np.array_equal(found.picture.pixels, scaled.pixels)  # there and back would round
         decided, found = found.recipe.model_copy(update={"white": recipe.white}), found.unscaled(*unit, recipe.white)
         made = picture if is_same else replace(found.picture, meta=picture.meta)
         return replace(found, picture=made, recipe=decided)
+    hint = picture.hint() if isinstance(picture, Image) else ""
+    return _run(picture, recipe, runtime, with_uncertainty, hint)
+
+
+def _run(picture: Picture, recipe: Recipe, runtime: Runtime, with_uncertainty: bool, hint: str = "") -> Result:
+    """Run a recipe on a picture in the unit and with the channels that methods know; ``hint`` is noted."""
     start = time.perf_counter()
     _check_order(picture, recipe)
-    work = _Run(picture, recipe, runtime, runtime.compute(recipe.precision), with_uncertainty)
+    work = _Run(picture, recipe, runtime, runtime.compute(recipe.precision), with_uncertainty, hint)
     for step in recipe.steps:
         if step.method == AUTO:
             work.choose(step.strength)
@@ -76,15 +82,6 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
     else:
         work.develop()
     return Result(work.picture, work.decided(), tuple(work.reports), time.perf_counter() - start, work.uncertainty)
-
-
-def _foreign_unit(picture: Image, recipe: Recipe) -> tuple[float, float] | None:
-    """Return what is black and what is white in a picture that must be brought to 0...1 for some step, else None."""
-    if recipe.white is not None:
-        return picture.unit(recipe.white)
-    names = [step.method for step in recipe.steps]
-    is_needed = any(name == AUTO or not methods.get(name).takes_any_unit for name in names if name != "none")
-    return picture.unit() if is_needed else None
 
 
 def _check_order(picture: Picture, recipe: Recipe) -> None:
@@ -122,7 +119,7 @@ class _Run:
     """One picture on its way through a recipe."""
 
     def __init__(
-        self, picture: Picture, recipe: Recipe, runtime: Runtime, compute: Compute, with_uncertainty: bool
+        self, picture: Picture, recipe: Recipe, runtime: Runtime, compute: Compute, with_uncertainty: bool, hint: str
     ) -> None:
         self.picture, self.recipe, self.runtime, self.compute = picture, recipe, runtime, compute
         self.with_uncertainty = with_uncertainty
@@ -131,6 +128,7 @@ class _Run:
         self.uncertainty: Image | None = None
         self._level: tuple[Picture, Noise] | None = None
         self._unit = picture.unit() if isinstance(picture, Image) else None
+        self._hint = fractions_of(*self._unit) if self._unit else hint
 
     def develop(self) -> None:
         """Develop what is still a mosaic."""
@@ -159,7 +157,7 @@ class _Run:
         for role in open_roles:
             self._take(role, strength)
         if len(self.reports) == before:
-            self.do(choose.nothing(self.picture, self.noise()))
+            self.do(choose.nothing(self.noise(), self._hint))
 
     def _take(self, role: Role, strength: float) -> bool:
         """Run the best offer for a role on the picture as it stands now, and tell whether there was one."""
@@ -213,8 +211,8 @@ class _Run:
         self._is_int8 |= made.op.is_int8
         found = self._evidence(method, step, planes, out, made.scene.noise)
         seconds, scene = time.perf_counter() - start, made.scene
-        if self._unit and method.domain is not None:
-            scene.note(fractions_of(*self._unit))
+        if self._hint and method.domain is not None:
+            scene.note(self._hint)
         facts = (made.op.seams, made.tile, made.loaded.sha256, seconds, scene.report, found)
         self.reports.append(StepReport(step, scene.noise, *facts))
 

@@ -180,3 +180,11 @@ def test_noise_of_counts_is_a_fraction_of_what_is_white() -> None:
 def test_estimate() -> None:
     noisy = 0.5 + 0.1 * np.random.default_rng(0).standard_normal((128, 128, 3))
     assert restore.estimate_noise(noisy).sigma == pytest.approx(0.1, rel=0.1)
+
+
+def test_byte_order_changes_nothing() -> None:
+    counts = np.random.default_rng(0).poisson(np.full((64, 64), 300)).astype(np.uint16)
+    expected = restore.run(counts, "wavelet", white=1000)
+    found = restore.run(counts.astype(">u2"), "wavelet", white=1000)
+    assert found.dtype == np.dtype(">u2")
+    assert np.array_equal(found, expected) and not np.array_equal(found, counts)

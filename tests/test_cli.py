@@ -396,6 +396,20 @@ def test_reference_prints_scores(call, tmp_path: Path) -> None:
     assert "SSIM" in out[0]
 
 
+@pytest.mark.parametrize("depth", [[], ["--depth", "32"]])
+def test_reference_scores_by_what_was_said_to_be_white(call, tmp_path: Path, depth: list[str]) -> None:
+    """Counts of a few hundred in 16 bits scored 88 dB, whatever was done to them."""
+    clean = np.add.outer(np.arange(48), 5 * np.arange(48))
+    noisy = np.random.default_rng(0).poisson(clean)
+    for folder, counts in ("in", noisy), ("clean", clean):
+        (tmp_path / folder).mkdir()
+        tifffile.imwrite(tmp_path / folder / "a.tif", counts.astype(np.uint16))
+    words = ["-m", "none", "--reference", tmp_path / "clean", "--white", "300", "--json", *depth]
+    _, out, _ = call("run", tmp_path / "in", "-o", tmp_path / "out", *words)
+    expected = 10 * np.log10(300**2 / np.mean((noisy - clean) ** 2))
+    assert json.loads(out[0])["scores"]["psnr"] == pytest.approx(expected, abs=0.01)
+
+
 def test_reference_scores_upright_pictures(call, tmp_path: Path) -> None:
     path = tmp_path / "in" / "a.tif"
     picture(path)
@@ -427,6 +441,11 @@ def test_info_says_what_is_known_and_what_is_broken(call, tmp_path: Path) -> Non
     assert (facts[0]["width"], facts[0]["height"], facts[0]["bits"]) == (136, 128, 16)
     assert facts[0]["noise"]["sigma"] == pytest.approx(0.1, rel=0.1)
     assert "is not a picture" in facts[1]["error"]
+
+
+def test_info_asks_what_is_white_in_counts(call, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.full((40, 48), 165, np.uint16))
+    assert "values end at 165, far below white" in call("info", tmp_path / "a.tif")[1][0]
 
 
 def test_info_tells_alpha_from_another_channel(call, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 from restore import degrade
 from restore.degrade.mosaic import RawNoise, add_raw_noise, unprocess
 from restore.errors import RecipeError
-from restore.noise import Noise, estimate, given, parse_level
-from restore.picture import Image, RawImage
+from restore.noise import CORRELATED, Noise, estimate, given, parse_level
+from restore.picture import Image, Meta, RawImage
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 
@@ -304,3 +304,22 @@ def test_shadows_that_a_camera_smoothed_do_not_hide_the_noise_of_the_light() -> 
     values = np.rint(1023 * (light + noise)) / 1023
     found = estimate(RawImage(values.astype(np.float32), ((0, 1), (1, 2)), ((0.0, 0.0), (0.0, 0.0)), 1023.0))
     assert found.gain == pytest.approx(gain, rel=0.15)
+
+
+def test_white_noise_on_soft_blobs_is_white() -> None:
+    rng = np.random.default_rng(0)
+    clean = sum(cv2.GaussianBlur(rng.random((256, 256)) ** 20, (0, 0), size) * size for size in (2, 3, 4))
+    photons = 1000 * clean / clean.max()
+    noisy = (rng.poisson(photons) / 1000).astype(np.float32)[..., None]
+    found = estimate(Image(noisy))
+    assert found.correlation < CORRELATED
+    assert found.sigma == pytest.approx(rms(noisy[..., 0] - photons / 1000), rel=0.2)
+
+
+def test_counts_stored_in_more_bits_have_the_same_noise() -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(100 * scene(channels=1)).astype(np.float32)
+    few, seen = Image(counts / 65535, meta=Meta(bits=16)), Image(counts / counts.max())
+    found, expected = estimate(few), estimate(seen)
+    assert found.sigma * 65535 == pytest.approx(expected.sigma * counts.max(), rel=1e-3)
+    assert (found.correlation, found.confidence) == pytest.approx((expected.correlation, expected.confidence), abs=1e-3)

@@ -258,6 +258,10 @@ def test_twelve_bits_in_sixteen_have_a_white_of_their_own() -> None:
     assert np.array_equal(run(image, result.recipe, Runtime(device="cpu")).picture.pixels, result.picture.pixels)
     (left,) = run(image, recipe(Step(method="auto")), Runtime(device="cpu")).reports
     assert "if these are counts, say what is white" in left.step.reason
+    (named,) = run(image, recipe(Step(method="wavelet")), Runtime(device="cpu")).reports
+    assert any("if these are counts, say what is white" in note for note in named.facts["notes"])
+    dim = run(image, recipe(Step(method="auto"), white=65535), Runtime(device="cpu"))
+    assert "say what is white" not in str(dim.reports), "it was said"
     with pytest.raises(RecipeError, match="leave white out"):
         run(mosaic(), recipe(Step(method="none"), white=1023), Runtime())
 

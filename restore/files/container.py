@@ -12,6 +12,7 @@ from typing import Any
 from restore.errors import FileError, ReadError, TooLargeError, UnsupportedError, WriteError, nearest
 from restore.files import ifd
 from restore.files.pieces import Pieces
+from restore.files.samples import not_whole
 from restore.picture import Image, Meta, Picture
 
 SUFFIXES = {
@@ -59,8 +60,6 @@ _ONLY_IN = {
 """Parts of ``meta.extra`` that one format alone keeps."""
 _LONGEST_XMP = 65504
 """Bytes of XMP that a JPEG holds in one piece."""
-_FEW = 0.005
-"""Share of float values that may be cut to black and white without a word."""
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _SENSOR_COLOURS = {32803, 34892}
@@ -252,11 +251,10 @@ def not_kept(path: Path, picture: Picture, depth: int | None = None) -> tuple[st
         lost += extra.get("not_in_dng", ())
     if container == "dng" and isinstance(picture, Image) and picture.meta.icc:
         lost.append("colour profile: a DNG's colours are written as those of sRGB")
-    holds_floats = container in ("tiff", "jxl") and depth in (None, 32)
-    if isinstance(picture, Image) and picture.meta.is_float and not holds_floats:
-        beyond = float(((picture.pixels < 0) | (picture.pixels > 1)).mean())
-        if beyond > _FEW:
-            lost.append(f"values beyond 0 to 1, {beyond:.0%} of all, which only floats hold (TIFF with --depth 32)")
+    holds_floats = container in ("tiff", "jxl") and (depth == 32 or (depth is None and picture.meta.is_float))
+    if isinstance(picture, Image) and not holds_floats:
+        is_deep = container in ("tiff", "jxl", "png", "dng") and (picture.meta.bits > 8 or picture.meta.is_float)
+        lost += not_whole(picture, depth or (16 if is_deep else 8))
     return (*extra.get("dropped", ()), *lost)
 
 

@@ -14,6 +14,10 @@ Samples = NDArray[Any]
 STRIP = 1 << 20
 """Samples converted at a time, so that no second copy of a large picture is ever held."""
 
+_FEW, _ROUNDED = 0.005, 0.02
+"""Share of float values that may be cut to black and white without a word, and share of its mean by which rounding may
+move a picture."""
+
 
 def quantise(values: Floats, bits: int) -> Samples:
     """Clip to 0...1 and round to integers of ``bits`` = 8 or 16: with `develop`, the only places that clip.
@@ -24,6 +28,26 @@ def quantise(values: Floats, bits: int) -> Samples:
     scaled = np.clip(values, 0.0, 1.0) * np.float32((1 << bits) - 1)
     whole: Samples = np.rint(scaled, out=scaled).astype(np.uint8 if bits == 8 else np.uint16)
     return whole
+
+
+def not_whole(image: Image, bits: int) -> list[str]:
+    """Say in phrases what `quantise` takes from a picture that makes a difference.
+
+    Rounding moves the mean where there are few steps, as of counted photons.
+
+    >>> not_whole(Image(np.full((2, 2, 1), 0.4 / 255, np.float32)), 8)
+    ['fractions of whole numbers: rounding moves the mean by -100% (a TIFF with --depth 32 keeps them)']
+    """
+    pixels, is_float = image.pixels, image.meta.is_float
+    beyond = float(((pixels < 0) | (pixels > 1)).mean()) if is_float else 0.0
+    if beyond > _FEW:
+        return [f"values beyond 0 to 1, {beyond:.0%} of all, which only floats hold (TIFF with --depth 32)"]
+    few = np.minimum(pixels[:: max(1, len(pixels) // 512), :: max(1, pixels.shape[1] // 512)], 1)
+    mean = float(few.mean(dtype=np.float64))
+    moved = float(quantise(few, bits).mean()) / ((1 << bits) - 1) / mean - 1 if mean > 0 else 0.0
+    if abs(moved) < _ROUNDED:
+        return []
+    return [f"fractions of whole numbers: rounding moves the mean by {moved:+.0%} (a TIFF with --depth 32 keeps them)"]
 
 
 def spans(height: int, width: int, channels: int) -> Iterator[slice]:

@@ -30,6 +30,8 @@ _COLOURS = {WHITE_IS_ZERO: 1, GREY: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
 _PLAIN_CODECS = {NONE, DEFLATE, 32946, 34925}
 _PLAIN_BITS = {1, 8, 16, 32, 64}
 _FLOAT_PREDICTOR, _SEPARATE, _PREMULTIPLIED, _UNSPECIFIED = 3, 2, 1, 0
+_FLOAT, _MEASURED = 3, {(2, 8), (2, 16), (2, 32), (1, 32)}
+"""What `_SAMPLES` are, and of how many bits: floats, and integers that are read as such."""
 _SAMPLES = {1: "unsigned integers", 2: "signed integers", 3: "floats", 5: "complex integers", 6: "complex floats"}
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -43,6 +45,7 @@ class _Page:
     shape: tuple[int, int, int]
     bits: int
     is_float: bool
+    """Also of integers that are read as floats, as no white is known of them."""
     photometric: int
     has_alpha: bool
     is_beside: bool
@@ -69,6 +72,8 @@ def read_page(path: Path, view: ifd.Buffer, limits: Limits, tags: Any) -> Image:
     page = checked(path, len(view), limits, tags)
     canvas, photometric = _decode(path, view, page)
     bits, dropped = page.bits, ["64-bit floats: rounded to 32 bits"] if page.bits == 64 else []
+    if page.is_float and int(tags.sampleformat or 1) != _FLOAT:
+        bits, dropped = 32, [f"{_kind(tags)}: written as 32-bit floats"]
     how, _ = ifd.layout(view)
     ifd.directory(view, how, tags.offset, is_strict=True)
     known = ifd.tree(view, how, tags.offset)
@@ -112,15 +117,16 @@ def checked(path: Path, size: int, limits: Limits, tags: Any) -> _Page:
     if tags.is_tiled:
         limits.check(path, tags.tilewidth, tags.tilelength)
     photometric = int(tags.photometric)
-    is_float, is_integer = int(tags.sampleformat or 1) == 3, int(tags.sampleformat or 1) == 1
-    usable = (is_integer and bits in range(1, 17)) or (is_float and bits in (16, 32, 64))
+    samples_are = int(tags.sampleformat or 1)
+    is_measured = (samples_are, bits) in _MEASURED and photometric in (GREY, RGB) and samples == _COLOURS[photometric]
+    is_float = samples_are == _FLOAT or is_measured
+    usable = (samples_are == 1 and bits in range(1, 17)) or is_measured or (is_float and bits in (16, 32, 64))
     if photometric not in _COLOURS or tags.imagedepth != 1:
         found = f"photometric {photometric}, depth {tags.imagedepth}"
         raise UnsupportedError(path, f"TIFF of a kind that cannot be read ({found}); convert it to 16-bit RGB first")
     if not usable:
-        found = f"{bits}-bit {_SAMPLES.get(int(tags.sampleformat or 1), 'unknown samples')}"
-        how = "convert it to 32-bit floats, white = 1, or to unsigned 16 bits"
-        raise UnsupportedError(path, f"TIFF of {found}, which cannot be read; {how} first")
+        how = "convert it to 32-bit floats, or to unsigned 16 bits"
+        raise UnsupportedError(path, f"TIFF of {_kind(tags)}, which cannot be read; {how} first")
     colours = _COLOURS[photometric]
     if samples - colours not in (0, 1):
         problem = f"TIFF with {samples} samples a pixel where {colours} or {colours + 1} are expected"
@@ -139,6 +145,10 @@ def checked(path: Path, size: int, limits: Limits, tags: Any) -> _Page:
     return _Page(tags, (height, width, colours), bits, is_float, photometric, samples > colours, is_beside)
 
 
+def _kind(tags: Any) -> str:
+    return f"{tags.bitspersample}-bit {_SAMPLES.get(int(tags.sampleformat or 1), 'unknown samples')}"
+
+
 def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
     """Return the samples and what they mean, by the decoder at hand that keeps all bits."""
     tags = page.tags
@@ -150,7 +160,11 @@ def _decode(path: Path, view: ifd.Buffer, page: _Page) -> tuple[Canvas, int]:
         return _by_segments(path, view, page), page.photometric
     problem = f"this TIFF ({tags.compression.name}, {page.bits} bits)"
     is_separate = int(tags.planarconfig) == _SEPARATE  # OpenCV misreads it
-    if tags.treeindex != (0,) or (is_separate and page.bits > 8):
+    if (
+        tags.treeindex != (0,)
+        or (is_separate and page.bits > 8)
+        or (page.is_float and int(tags.sampleformat) != _FLOAT)
+    ):
         raise not_installed(path, problem, "jxl")
     body = exif_with_orientation(view[:], 1) or b""  # Pillow and OpenCV would turn the picture
     if page.bits <= 8 and page.is_beside:  # which Pillow would leave out

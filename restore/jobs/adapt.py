@@ -134,9 +134,8 @@ def adapt(
     ends = [origin(p) for p in noisy] if kind in ("auto", "gaussian") else []
     black = min((low for low, high in ends if (low, high) != (0.0, 1.0)), default=0.0)
     if black:  # as the method will see them
-        kind = "gaussian"
         noisy = [p - black for p in noisy]
-        notes.append(f"values are taken from {black:.4g} on, and their noise for even")
+        notes.append(f"values are taken from {black:.4g} on")
     white = max(_near_white(noisy), 1e-12)
     noisy = [p / white for p in noisy]
     net = deepcopy(for_channels(networks(weights.load(start)[0]), noisy[0].shape[0]))

@@ -55,9 +55,11 @@ def _kind(picture: Picture) -> dict[str, Any]:
             "white": picture.white,
             "white_balance": list(picture.white_balance),
         }
+    facts: dict[str, Any]
     has_more, is_beside = picture.alpha is not None, bool(picture.meta.extra.get("is_alpha_beside"))
     facts = {"has_alpha": has_more and not is_beside, "has_channel_beside": has_more and is_beside}
-    return {"kind": "developed", "channels": picture.pixels.shape[2], **facts, "unit": picture.unit()}
+    facts |= {"unit": picture.unit(), "hint": picture.hint()}
+    return {"kind": "developed", "channels": picture.pixels.shape[2], **facts}
 
 
 def in_words(level: Noise) -> str:
@@ -90,6 +92,7 @@ def sentences(facts: dict[str, Any]) -> str:
         parts += [f"black {black}, white {facts['white']:g}", f"white balance {gains}"]
     if facts.get("unit"):
         parts.append("values from {:.6g} to {:.6g} are taken for 0 to 1".format(*facts["unit"]))
+    parts += [facts.get("hint")]
     parts += [f"orientation {facts['orientation']}" if facts["orientation"] != 1 else None, facts["noise"]["words"]]
     return f"{facts['source']}: " + "; ".join(part for part in parts if part)
 

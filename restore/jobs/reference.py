@@ -20,8 +20,13 @@ def find(name: str, folder: Path) -> Path | None:
     return next((p for p in sorted(folder.iterdir()) if p.stem == stem and is_picture_name(p.name)), None)
 
 
-def score(target: Path, source: Path, folder: Path) -> dict[str, float | str]:
+def score(target: Path, source: Path, folder: Path, white: float | None = None) -> dict[str, float | str]:
     """Score a picture as it was written against the clean picture named like its source.
+
+    Parameters
+    ----------
+    white
+        Value of the clean picture that counts as white, where its user said so.
 
     Returns
     -------
@@ -36,7 +41,7 @@ def score(target: Path, source: Path, folder: Path) -> dict[str, float | str]:
         if max(len(results), len(truths)) > 1:
             return {"problem": "not scored: a stack, and only single pictures are"}
         result, truth = results[0], truths[0]
-        if isinstance(result, Image) and isinstance(truth, Image) and (unit := truth.unit()):
+        if isinstance(result, Image) and isinstance(truth, Image) and (unit := truth.unit(white)):
             result, truth = result.between(*unit), truth.between(*unit)
         return asdict(metrics.compare(_pixels(result), _pixels(truth)))
     except RestoreError as error:

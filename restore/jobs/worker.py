@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from restore.result import Result
 from restore.runtime import Runtime, Tick
 
 _CHANGED = "changed while it was read; run again when nothing writes it"
+_NUMBERS = re.compile(r"[+-]?\d+")
 _NOTHING = Image(np.zeros((1, 1, 1), np.float32))
 """In the place of pages that are written."""
 
@@ -164,7 +166,9 @@ class Worker:
             assert isinstance(result.picture, Image)
             yield result.picture
             errors += [] if result.uncertainty is None else [_plain(result.uncertainty)]
-            piece.lost += files.not_kept(piece.target, result.picture, self.options.depth)
+            known = {_NUMBERS.sub("", words) for words in piece.lost}  # of pages alike, the first one's numbers
+            lost = files.not_kept(piece.target, result.picture, self.options.depth)
+            piece.lost += [words for words in lost if _NUMBERS.sub("", words) not in known]
             piece.results[number] = replace(result, picture=_NOTHING, uncertainty=None)
         if _print_of(piece.work.source) != (piece.facts.bytes, piece.facts.modified_ns):
             raise ReadError(piece.work.source, _CHANGED)
@@ -183,6 +187,7 @@ class Worker:
         assert target is not None
         make_folder(target.parent)
         errors, first, count = list[Image](), piece.results[0], max(1, len(piece.pictures))
+        reference = self.options.reference
         if count == 1:
             preview = develop(first.picture) if isinstance(first.picture, RawImage) else None
             files.write(target, first.picture, bits=self.options.depth, preview=preview)
@@ -206,7 +211,7 @@ class Worker:
             seconds=time.perf_counter() - piece.started,
             lost=tuple(piece.lost),
             uncertainty=side.sigma_of(target).name if is_known else None,
-            scores=None if self.options.reference is None else score(target, source, self.options.reference),
+            scores=None if reference is None else score(target, source, reference, self.recipe.white),
         )
         record = side.record(piece.results, made)
         side.write(target, record)

@@ -107,14 +107,15 @@ class Noise2Score:
         )
 
     def _between(self, black: float, white: float, scene: Scene) -> TileOp:
-        """Bring values far from 0...1 there and back; their noise is taken for even."""
+        """Bring values far from 0...1 there and back; counts are taken to begin at ``black``."""
         span = white - black
         planes = (scene.planes - black) / span
-        even = self.settings.model_copy(update={"kind": "gaussian", "level": self.settings.level / span})
-        inner = replace(self, settings=even).prepare(replace(scene, planes=planes, noise=_in_span(scene, planes, span)))
+        within = self.settings.model_copy(update={"level": self.settings.level / span})
+        noise = _in_span(scene, planes, span)
+        inner = replace(self, settings=within).prepare(replace(scene, planes=planes, noise=noise))
         if inner.run is _same:
             return inner
-        scene.report["level"] *= span
+        scene.report["level"] *= span if scene.report["kind"] != "gamma" else 1
         scene.note(f"the network saw {black:.4g} as black and {white:.4g} as white")
         return replace(inner, run=lambda tile: inner.run((tile - black) / span) * span + black)
 
@@ -189,7 +190,7 @@ def _noise(scene: Scene) -> Noise:
     planes, white, found = scene.planes, _white(scene.planes), scene.noise
     if _is_given(found):
         white = _span(scene)
-    elif white != 1:
+    elif (white, _span(scene)) != (1, 1):
         found = _measured(planes / white)
     sigma = found.sigma * white if found.is_visible or _is_given(found) else 0.0
     return replace(found, sigma=sigma, gain=found.gain * white, read=found.read * white)

@@ -47,6 +47,10 @@ _NOISY = (0.5, 0.8)
 _MEASURED = 0.999
 """Largest confidence of what was measured: one is for what was given."""
 
+_ALIKE, _ABOVE, _FAR = 0.8, 1.2, 4.0
+"""Share of the power of the second finest waves from which on the finest have as much; how far above them white noise
+lies at the most; and from where on they tell nothing of it: coarse noise may lie on a little that is white."""
+
 _ROUNDING = 1e-6
 """Sigma below which noise is but the rounding of the transform: flat pictures have none."""
 
@@ -64,6 +68,9 @@ def estimate(picture: Image | RawImage) -> Noise:
     if (thin := picture.thin()) is not picture:
         found = estimate(thin)
         return replace(found, channels=found.channels * picture.pixels.shape[2])
+    if picture.are_counts:  # the regression knows noise that can be seen
+        most = float(picture.pixels.max())
+        return estimate(picture.between(0.0, most)).scaled(most)
     spectra = measure(picture.pixels)
     count = picture.pixels.shape[2]
     if spectra is None:
@@ -72,6 +79,7 @@ def estimate(picture: Image | RawImage) -> Noise:
     level = min(_regressed(spectra), 1.5 * float(spectra.power[1].mean()))
     level *= level > _ROUNDING**2
     total = flattest.mean(0)
+    level = _of_white(total, level)
     kept = _clipped_to(total, level) / np.maximum(total, 1e-20)
     trusted = (flattest * kept**2).mean((1, 2))  # waves that rise above the noise tell little about its colour
     channels = trusted * (level / max(float(trusted.mean()), 1e-20))
@@ -88,6 +96,17 @@ def _regressed(spectra: Spectra) -> float:
     """Variance of all noise by the fitted perceptron."""
     seen = features(spectra)
     return float(np.exp(seen[-2] + _answer("colour" if spectra.opponent.shape[2] == 2 else "grey", seen)))
+
+
+def _of_white(spectrum: Floats, level: float) -> float:
+    """Return the level of the noise; just above the finest waves where these say that it is white.
+
+    They are as strong as the next there, and not far below. What is more in longer waves is shading, which fills
+    pictures of soft blobs (cells) so that no block is flat.
+    """
+    fine, finest = (float(spectrum[ring].mean()) for ring in RINGS[-2:])
+    floor = (fine + finest) / 2
+    return min(level, _ABOVE * floor) if finest > _ALIKE * fine and level < _FAR * floor else level
 
 
 def _answer(kind: str, seen: Floats) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from restore.errors import RecipeError
 
@@ -46,6 +46,15 @@ class Noise:
         (True, False)
         """
         return self.sigma >= 1.5 / 255 or (self.sigma >= 0.5 / 255 and self.confidence >= 0.5)
+
+    def scaled(self, factor: float) -> Noise:
+        """Return the noise of the picture multiplied by ``factor``.
+
+        >>> Noise(0.1, (0.1,), gain=0.02, read=0.01).scaled(2.0)
+        Noise(sigma=0.2, channels=(0.2,), gain=0.04, read=0.02, correlation=0.0, confidence=1.0)
+        """
+        levels = {name: getattr(self, name) * factor for name in ("sigma", "gain", "read")}
+        return replace(self, channels=tuple(level * factor for level in self.channels), **levels)
 
 
 def given(sigma: float, channels: int) -> Noise:

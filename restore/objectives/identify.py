@@ -21,6 +21,9 @@ DARK = 0.03
 """Share of the picture's white below which the signal says too little about its own power."""
 
 
+FEW = 5.0
+"""Counts below which the mean square tells the brightness of one: there is more noise in them than texture."""
+
 MOST = 4.0
 """Factor by which a fitted dispersion may differ from the first guess: an untrained network says anything."""
 
@@ -65,7 +68,10 @@ def start(noisy: Tensor, power: float) -> Family:
     below = ((a + b + c + d) / 4).clamp_min(0)
     is_lit = below > DARK * below.max() if power else torch.ones_like(below, dtype=torch.bool)
     detail = (a - b - c + d)[is_lit].abs() / 2 / below[is_lit] ** (power / 2)
-    return Family(power, (float(detail.median()) / 0.6745) ** 2 if detail.numel() else 0.0)
+    found = (float(detail.median()) / 0.6745) ** 2 if detail.numel() else 0.0
+    if power == 1 and found > 0 and float(below[is_lit].mean()) < FEW * found:  # so few steps have no median
+        found = float(detail.square().clamp_max(9 * found).mean())
+    return Family(power, found)
 
 
 def refine(remove: Remove, noisy: Tensor, law: Family, generator: torch.Generator, *, rounds: int = 1) -> Fit:

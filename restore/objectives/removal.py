@@ -18,8 +18,8 @@ from restore.picture import Image, Meta
 
 Net = UnshuffleUNet | Noise2ScoreUNet
 
-LOW_CONTRAST = 0.1
-"""Share of the largest values that all others span, below which a network sees nothing but grey."""
+BELOW = 0.25
+"""Share of the largest values by which noise around 0 may go below it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +64,10 @@ class Removal:
 
 
 def origin(planes: Tensor) -> tuple[float, float]:
-    """Return what a network shall see as black and as white where noise is even; mostly 0 and 1, values as they are.
+    """Return what a network shall see as black and as white; mostly 0 and 1, values as they are.
 
-    Others where values are negative, or a tenth of the largest spans them all (degrees Celsius, kelvin): networks know
-    pictures between black and white only. Photon noise and speckle have no other black than 0.
+    Others where values are negative, but for a little noise around 0, or all far above it (degrees Celsius, kelvin, a
+    camera's offset): networks know pictures between black and white only, and counts grow noisier from the offset on.
 
     Parameters
     ----------
@@ -75,11 +75,11 @@ def origin(planes: Tensor) -> tuple[float, float]:
         ``(C, H, W)`` in any unit.
 
     >>> low, high = origin(torch.linspace(300, 310, 64 * 64).reshape(1, 64, 64))
-    >>> round(low, 1), round(high, 1), origin(torch.linspace(0, 300, 64 * 64).reshape(1, 64, 64))
+    >>> round(low, 1), round(high, 1), origin(torch.linspace(-9, 300, 64 * 64).reshape(1, 64, 64))
     (300.1, 309.9, (0.0, 1.0))
     """
     unit = Image(planes.numpy().transpose(1, 2, 0), meta=Meta(is_float=True)).unit()
-    if unit is not None and (unit[0] < 0 or 0 < unit[1] - unit[0] < LOW_CONTRAST * unit[1]):
+    if unit is not None and (unit[0] < -BELOW * unit[1] or unit[0] > 0):
         return unit
     return 0.0, 1.0
 

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ from restore.errors import (
     UnsupportedError,
 )
 from restore.files import Limits, ifd, kind, not_kept, read, suffix, write
-from restore.picture import Image
+from restore.picture import Image, Meta
 
 
 def test_what_needs_an_optional_package_says_which(tmp_path):
@@ -321,3 +322,19 @@ def test_a_file_that_is_cut_while_it_is_open_is_an_error(tmp_path: Path, name: s
             raise SystemExit("read what is not there")
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code), path], check=True, timeout=60)
+
+
+def test_what_rounding_takes_from_few_counts_is_said(tmp_path):
+    rate = np.full((64, 64, 1), 0.3 / 255, np.float32)
+    rate[:8] = 2.4 / 255
+    few = Image(rate, meta=Meta(bits=8))
+    (said,) = not_kept(tmp_path / "a.tif", few)
+    written = read(write(tmp_path / "a.tif", few)).pixels
+    assert f"rounding moves the mean by {written.mean() / rate.mean() - 1:+.0%}" in said
+    assert not_kept(tmp_path / "a.png", few) == (said,)
+    assert not_kept(tmp_path / "a.tif", few, 32) == ()
+    assert not_kept(tmp_path / "a.tif", few, 16) == ()
+    assert not_kept(tmp_path / "a.tif", replace(few, meta=Meta(bits=32, is_float=True))) == ()
+    deep = Image(np.full((9, 9, 1), 100 / 65535, np.float32), meta=Meta(bits=16))
+    assert not_kept(tmp_path / "a.tif", deep) == ()
+    assert "by -100%" in not_kept(tmp_path / "a.tif", deep, 8)[0]

@@ -21,7 +21,7 @@ from restore.errors import (
     UnsupportedError,
     WriteError,
 )
-from restore.files import Limits, kind, read, read_stack, write
+from restore.files import Limits, kind, not_kept, read, read_stack, write
 from restore.picture import Image
 
 TIFFS = {
@@ -185,14 +185,34 @@ def test_floats_are_written_unclipped(tmp_path):
     np.testing.assert_allclose(read(write(tmp_path / "b.tif", Image(pixels))).pixels, [[[0, 64 / 255, 1]]])
 
 
+def test_samples_that_cannot_be_read_are_named_with_what_to_convert_them_to(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 16), "c8"), photometric="minisblack")
+    with pytest.raises(UnsupportedError, match=r"TIFF of 64-bit complex floats.* 32-bit floats, or"):
+        read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize(
     ("kind_", "words"),
     [("i1", "8-bit signed integers"), ("i2", "16-bit signed integers"), ("i4", "32-bit signed integers"),
-     ("u4", "32-bit unsigned integers"), ("c8", "64-bit complex floats")],
+     ("u4", "32-bit unsigned integers")],
 )  # fmt: skip
-def test_samples_that_cannot_be_read_are_named_with_what_to_convert_them_to(tmp_path, kind_, words):
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 16), kind_), photometric="minisblack")
-    with pytest.raises(UnsupportedError, match=rf"TIFF of {words}.* 32-bit floats, white = 1"):
+def test_integers_without_a_white_become_floats_and_that_is_said(tmp_path, kind_, words, order):
+    values = np.arange(9 * 16).reshape(9, 16).astype(kind_) - (kind_[0] == "i") * 70
+    tifffile.imwrite(tmp_path / "a.tif", values.astype(kind_), photometric="minisblack", byteorder=order)
+    image = read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.pixels[..., 0], values)
+    assert not_kept(tmp_path / "b.tif", image) == (f"{words}: written as 32-bit floats",)
+    written = tifffile.imread(write(tmp_path / "b.tif", image))
+    assert written.dtype == np.float32
+    np.testing.assert_array_equal(written, values)
+
+
+@pytest.mark.parametrize("options", [{"photometric": "miniswhite"}, {"extrasamples": ["unassalpha"]}])
+def test_signed_integers_with_a_white_of_their_own_are_refused(tmp_path, options):
+    shape = (9, 16, 2) if "extrasamples" in options else (9, 16)
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros(shape, np.int8), **{"photometric": "minisblack"} | options)
+    with pytest.raises(UnsupportedError, match="TIFF of 8-bit signed integers, which cannot be read"):
         read(tmp_path / "a.tif")
 
 

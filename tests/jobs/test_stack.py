@@ -96,6 +96,13 @@ def test_noise_is_measured_page_by_page_and_alarms_name_the_page(stack: Path, tm
     assert "CHECK: " in said
 
 
+def test_what_all_pages_lose_is_said_once(tmp_path: Path) -> None:
+    values = np.float32([[[0, 2]] * 2, [[-1, -2]] * 2, [[0.2, 0.3]] * 2])
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
+    (outcome,) = job(tmp_path / "a.tif", tmp_path / "out", Recipe(steps=(Step(method="none"),)), depth=16).outcomes
+    assert [words.partition(",")[0] for words in outcome.record["dropped"]] == ["values beyond 0 to 1"]
+
+
 def test_progress_goes_over_all_pages_and_stopping_between_them_writes_nothing(stack: Path, tmp_path: Path) -> None:
     shares: list[float] = []
     job(stack, tmp_path / "out", on_event=lambda event: isinstance(event, Moved) and shares.append(event.share))

@@ -88,6 +88,33 @@ def test_poisson_and_gaussian_noise_at_once() -> None:
     assert mse(restored(noisy, kind="mixed"), truth) < 0.12 * mse(noisy, truth)
 
 
+def spots(side: int = 192) -> Floats:
+    """Bright spots of several sizes on a dark ground, 1 at the most."""
+    y, x = np.mgrid[:side, :side]
+    rng = np.random.default_rng(3)
+    places = [(s, *rng.uniform(0, side, 2)) for s in (3, 6, 12) * 9]
+    many = [np.exp(-((y - v) ** 2 + (x - u) ** 2) / 2 / s**2) for s, v, u in places]
+    total = np.sum(many, 0)[..., None]
+    return (total / total.max()).astype(np.float32)
+
+
+@pytest.mark.parametrize(("photons", "read", "offset"), [(3, 0, 0), (30, 1, 0), (30, 1, -9), (30, 1, 400)])
+def test_photons_are_known_when_few_and_on_any_offset(photons: int, read: float, offset: float) -> None:
+    """A count told as twice as bright looked like no photon noise, and values below 0 or far above it like degrees."""
+    truth, rng = photons * (spots() + np.float32(0.02)), np.random.default_rng(0)
+    noisy = (rng.poisson(truth) + rng.normal(0, read, truth.shape) + offset).astype(np.float32)
+    clear, made = report(noisy)
+    assert made.facts["kind"] == "poisson"
+    assert made.facts["level"] == pytest.approx(1, rel=0.25)
+    assert mse(clear - offset, truth) < 0.12 * mse(noisy - offset, truth)
+
+
+def test_noise_on_a_high_offset_is_not_overlooked() -> None:
+    truth = 1000 + 400 * smooth(channels=1)
+    noisy = truth + np.random.default_rng(0).normal(0, 2.2, truth.shape).astype(np.float32)
+    assert mse(restored(noisy), truth) < 0.3 * mse(noisy, truth)
+
+
 def test_correlated_noise_is_seen_and_taken_apart() -> None:
     truth = smooth()
     rng = np.random.default_rng(0)
