@@ -18,7 +18,7 @@ from restore.errors import ArrayError, ReadError, RecipeError, UnsupportedError,
 from restore.files import ifd
 from restore.files.atomic import check_target, make_folder
 from restore.files.dng import write_dng
-from restore.files.metadata import described, exif_tree
+from restore.files.metadata import described, exif_tree, with_iso
 from restore.picture import Floats, Meta, RawImage
 from restore.raw.bayer import phase
 
@@ -130,7 +130,7 @@ def add(
 def _with_iso(meta: Meta, iso: float) -> Meta:
     """Say another ISO speed, in the EXIF block too."""
     tags = described(exif_tree(meta.exif)[0])
-    photo = ifd.branch(tags, ifd.EXIF) | {ifd.ISO: ifd.make(ifd.SHORT, min(round(iso), 65535))}
+    photo = with_iso(ifd.branch(tags, ifd.EXIF), iso)
     return replace(meta, iso=iso, exif=ifd.block(tags | {ifd.EXIF: photo}))
 
 
