@@ -198,8 +198,8 @@ def _profile(settings: PnnpSettings, scene: Scene) -> Profile | None:
 
 def _from_profile(profile: Profile, settings: PnnpSettings, scene: Scene) -> Level:
     iso, spans = _iso(settings, scene), _spans(_record(scene))
-    noise = profile.at(iso)
-    return Level(noise.K / spans, noise.sigma_read / spans, f"the profile of {profile.camera} at ISO {iso:g}")
+    noise, source = profile.at(iso), profile.source(iso, scene.meta.exposure_s or 0.0)
+    return Level(noise.K / spans, noise.sigma_read / spans, source)
 
 
 def _from_file(scene: Scene) -> Level:
