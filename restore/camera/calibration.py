@@ -22,6 +22,7 @@ from restore.camera.sample import unlit
 from restore.camera.shading import Shading
 from restore.camera.stack import Frame, StackNoise, black_of, measure
 from restore.errors import ArrayError
+from restore.files.metadata import body_of
 from restore.picture import RawImage
 
 Report = Callable[[float, str], None]
@@ -161,6 +162,7 @@ def _checked(frame: Frame, name: str, reference: RawImage) -> Frame:
         raw = frame.load()
         pairs = {
             "camera": (raw.meta.camera, reference.meta.camera),
+            "hash of the serial number": (body_of(raw.meta), body_of(reference.meta)),
             "size": tuple(f"{found.size[1]}x{found.size[0]}" for found in (raw, reference)),
             "colour pattern": (raw.cfa, reference.cfa),
             "white level": (raw.white, reference.white),

@@ -13,7 +13,7 @@ from restore.camera.converter import Converter
 from restore.camera.iso import LONG_S, IsoNoise, between
 from restore.camera.proxy import Proxy
 from restore.errors import ArrayError
-from restore.picture import Floats, RawImage
+from restore.picture import Floats, Meta, RawImage
 
 Table = tuple[tuple[float, ...], ...]
 
@@ -169,6 +169,13 @@ class Profile:
             ours, other = ("".join("RGB"[colour] for row in cfa for colour in row) for cfa in (self.cfa, raw.cfa))
             return f"the noise profile is for the pattern {ours}, the picture has {other}"
         return ""
+
+    def is_of(self, meta: Meta) -> bool:
+        """Tell whether a picture may be of the body that the maps are of: both say its serial number, or not."""
+        from restore.files.metadata import body_of
+
+        other = body_of(meta)
+        return not (self.body and other) or other == self.body
 
     def model_only(self) -> Self:
         """Return the part that holds for every body of this model: no maps, no serial number."""

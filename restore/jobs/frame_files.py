@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -15,10 +14,10 @@ from restore.camera.stack import Frame
 from restore.errors import FileError, ReadError, RecipeError, UnsupportedError
 from restore.files import Limits, ifd
 from restore.files.folder import find
-from restore.files.metadata import exif_tree
+from restore.files.metadata import body_of
 from restore.picture import Floats, Image, Picture, RawImage
 
-_BODY_SERIAL, _DNG_SERIAL, _NOISE_PROFILE = 42033, 50735, 51041
+_NOISE_PROFILE = 51041
 GREY = ((1,),)
 
 
@@ -103,7 +102,7 @@ def frames_of(
         notes.append(
             f"white at {scale.white:g} DN is a guess from dark frames alone; say the camera's bits with --bits"
         )
-    return made[0], made[1], About(first.meta.camera or "", _body(first), scales, tuple(notes), scale.white > 0)
+    return made[0], made[1], About(first.meta.camera or "", body_of(first.meta), scales, tuple(notes), scale.white > 0)
 
 
 def _shots(given: Sequence[Path], limits: Limits, left_out: dict[str, list[str]]) -> list[_Shot]:
@@ -207,11 +206,3 @@ def _scale(shots: Sequence[_Shot], headerless: Headerless) -> _Scale:
             f"--bits {headerless.bits} does not hold the values of these frames, which take {needed} bits"
         )
     return _Scale(float(2 ** (headerless.bits or max(8, needed)) - 1), step)
-
-
-def _body(picture: Picture) -> str:
-    """Return a hash of the body's serial number, empty when the file does not say it."""
-    record = picture.meta.extra.get("sensor")
-    serial = ifd.text(ifd.branch(exif_tree(picture.meta.exif)[0], ifd.EXIF), _BODY_SERIAL)
-    serial = serial or (ifd.text(record.tags, _DNG_SERIAL) if record else "")
-    return hashlib.sha256(serial.encode()).hexdigest()[:16] if serial else ""

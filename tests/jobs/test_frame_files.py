@@ -1,5 +1,6 @@
 """Frames as people have them: JPEGs beside raw files, damaged files, stacks, floats, a little light, warm sensors."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,13 +8,16 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from typer.testing import CliRunner
 
 import restore
 from restore.camera.calibration import Plan
 from restore.camera.simulate import Sensor
-from restore.errors import ArrayError, UnsupportedError
+from restore.cli.options import app
+from restore.errors import ArrayError, ReadError, UnsupportedError
+from restore.files import ifd
 from restore.files.dng import write_dng
-from restore.jobs.noise_files import Shoot, simulate
+from restore.jobs.noise_files import Shoot, add, simulate
 
 QUICK = Plan(steps=0)
 
@@ -111,3 +115,36 @@ def test_a_little_light_and_a_warm_sensor_are_said(tmp_path: Path) -> None:
     assert "in one part than in another" not in plain + heat and "hot or stuck" not in plain + light
     assert "in one part than in another, with noise of 3" in light
     assert "4% of the pixels at ISO 800 are hot or stuck" in heat
+
+
+def with_serial(raw: restore.RawImage, serial: str) -> restore.RawImage:
+    exif = ifd.block({ifd.EXIF: {42033: ifd.ascii_text(serial)}})
+    return replace(raw, meta=replace(raw.meta, exif=exif))
+
+
+def test_maps_are_of_one_body(tmp_path: Path) -> None:
+    """The dark shading of one body was taken off the pictures of another, whose pattern is its own."""
+    rng = np.random.default_rng(4)
+    sensor = Sensor.draw(rng, size=(96, 128), isos=(800,), split=None)
+    darks, shot = tmp_path / "darks", tmp_path / "shot"
+    darks.mkdir()
+    shot.mkdir()
+    for number in range(4):
+        write_dng(darks / f"{number}.dng", with_serial(sensor.frame(800, rng), "0123"))
+    for serial in ("0123", "0124", ""):
+        raw = sensor.frame(800, rng, light=50.0)
+        write_dng(shot / f"{serial or 'unknown'}.dng", with_serial(raw, serial) if serial else raw)
+    profile = tmp_path / "a.noise"
+    restore.calibrate(darks, out=profile, plan=QUICK)
+    run = ["run", shot, "-o", tmp_path / "out", "-m", "pnnp", "--format", "dng", "--set", f"pnnp.profile={profile}"]
+    assert CliRunner().invoke(app, [str(word) for word in run]).exit_code == 0
+    for name, is_of_it in (("0123", True), ("0124", False), ("unknown", True)):
+        side = json.loads((tmp_path / "out" / f"{name}.dng.restore.json").read_text())
+        notes = " ".join(side["reports"][0]["facts"]["notes"])
+        assert ("dark shading subtracted" in notes) is is_of_it and ("of another body" in notes) is not is_of_it
+        assert "noise level from the profile of Restore Simulated at ISO 800" in notes
+    with pytest.raises(ReadError, match=r"0124\.dng: the noise profile is of another body of this camera"):
+        add(darks / "0.dng", tmp_path / "n.dng", profile, iso=800, ratio=1, backend="sfrn", darks=[shot / "0124.dng"])
+    write_dng(darks / "9.dng", with_serial(sensor.frame(800, rng), "0124"))
+    with pytest.raises(ArrayError, match=r"9\.dng: hash of the serial number .* calibrate each camera"):
+        restore.calibrate(darks, plan=QUICK)
