@@ -98,6 +98,7 @@ def calibrate(
     for index, (iso, frames) in enumerate(groups.items()):
         report(0.3 * index / len(groups), f"dark frames of ISO {iso:g}")
         short, long = by_exposure(frames)
+        glows += warnings.of_exposures(frames, short, long)
         learn, _ = split_held_out(short, plan.held_out)
         if len(learn) < 2:
             raise ArrayError(

@@ -115,9 +115,11 @@ class Profile:
         words = f"the profile of {self.camera} at ISO {iso:g}"
         if not lowest <= iso <= highest:
             words += f", beyond the ISO {lowest:g} to {highest:g} it was measured at"
-        longest = noise.exposure_s[1]
-        if self.maps and not noise.long_black_error and longest and exposure_s > max(LONG_S, 2 * longest):
-            words += f", with black of frames of {longest:g} s, not {exposure_s:g} s"
+        shortest, longest = noise.exposure_s
+        is_longer = longest and not noise.long_black_error and exposure_s > max(LONG_S, 2 * longest)
+        is_shorter = 0 < exposure_s < shortest / 2 and shortest > LONG_S
+        if self.maps and (is_longer or is_shorter):
+            words += f", with black of frames of {longest if is_longer else shortest:g} s, not {exposure_s:g} s"
         return words
 
     def black_error(self, iso: float, size: tuple[int, int], exposure_s: float = 0.0) -> Floats:

@@ -9,7 +9,7 @@ import numpy as np
 
 from restore.camera.gain import Gain
 from restore.camera.iso import LONG_S
-from restore.camera.stack import StackNoise
+from restore.camera.stack import Frame, StackNoise
 from restore.errors import ArrayError
 
 GOOD_COUNT = 7
@@ -48,6 +48,18 @@ def refuse_light(stack: StackNoise, span: float, name: str, *, is_black_told: bo
     if uneven <= max(_UNEVEN * stack.sigma_px, 4.0):
         return []
     return [f"dark frames of ISO {stack.iso:g} are {seen}: the sensor glows, or a little light leaks in"]
+
+
+def of_exposures(frames: Sequence[Frame], short: Sequence[Frame], long: Sequence[Frame]) -> list[str]:
+    """Say which frames of an ISO are not used, as their exposure is none of the others'."""
+    rest = sorted({f.exposure_s for f in frames} - {f.exposure_s for f in (*short, *long)})
+    if not rest:
+        return []
+    listed = ", ".join(f"{exposure:g}" for exposure in rest)
+    return [
+        f"dark frames of ISO {frames[0].iso:g} of {listed} s are left out beside those of {short[0].exposure_s:g} s:"
+        " calibrate each long exposure by itself"
+    ]
 
 
 def refuse_wrong_isos(stacks: Sequence[StackNoise], branches: Sequence[Sequence[float]]) -> None:

@@ -166,6 +166,9 @@ def test_where_a_profile_was_not_measured_is_said() -> None:
     assert short.source(800, 30).endswith(" at ISO 800, with black of frames of 0.02 s, not 30 s")
     long = replace(short, isos=tuple(replace(noise, long_black_error=(0.0,)) for noise in short.isos))
     assert long.source(800, 30) == profile.source(800)
+    stars = replace(profile, isos=tuple(replace(noise, exposure_s=(300.0, 300.0)) for noise in profile.isos))
+    assert stars.source(800, 300) == stars.source(800) == profile.source(800)
+    assert stars.source(800, 0.01).endswith(" at ISO 800, with black of frames of 300 s, not 0.01 s")
 
 
 def test_counts_survive_the_scaling() -> None:

@@ -148,3 +148,26 @@ def test_maps_are_of_one_body(tmp_path: Path) -> None:
     write_dng(darks / "9.dng", with_serial(sensor.frame(800, rng), "0124"))
     with pytest.raises(ArrayError, match=r"9\.dng: hash of the serial number .* calibrate each camera"):
         restore.calibrate(darks, plan=QUICK)
+
+
+def test_long_exposures_of_unlike_length_are_not_mixed(tmp_path: Path) -> None:
+    """Dark current, which differs from pixel to pixel, passed for noise: three times too much of it."""
+    rng = np.random.default_rng(4)
+    sensor = Sensor.draw(rng, size=(96, 128), isos=(800,), split=None)
+    current = rng.lognormal(-3, 1.2, (96, 128)).astype(np.float32)
+    names = iter(range(99))
+
+    def shoot(folder: Path, *exposures: float) -> Path:
+        folder.mkdir(exist_ok=True)
+        for exposure in exposures:
+            light = sensor.K(800) * current * exposure
+            write_dng(folder / f"{next(names)}.dng", sensor.frame(800, rng, light=light, exposure_s=exposure))
+        return folder
+
+    alone = restore.calibrate(shoot(tmp_path / "long", *[30.0] * 5), plan=QUICK).isos[0]
+    found = restore.calibrate(shoot(tmp_path / "long", *[300.0] * 4, 0.01), plan=QUICK)
+    assert found.isos == (alone,) and alone.sigma_px < 1.3 * sensor.sigma(800)
+    assert found.notes[0].startswith("dark frames of ISO 800 of 0.01, 300 s are left out beside those of 30 s")
+    short = restore.calibrate(shoot(tmp_path / "short", *[0.01] * 4), plan=QUICK).isos[0]
+    found = restore.calibrate(shoot(tmp_path / "short", 300.0), plan=QUICK)
+    assert found.isos == (short,) and "ISO 800 of 300 s are left out beside those of 0.01 s" in found.notes[0]
