@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from restore import files
-from restore.camera.frames import unlit_dn
+from restore.camera.frames import tiled, unlit_dn
 from restore.camera.profile import Profile
 from restore.camera.sample import Backend, sample
 from restore.camera.simulate import FAMILIES, Sensor
@@ -124,7 +124,16 @@ def add(
     rng = np.random.default_rng(seed)
     frames = [_dark(dark, known, iso) for dark in darks]
     mosaic = sample(raw.mosaic, known, iso, ratio, rng, backend=backend, darks=frames)
-    write_dng(out, replace(raw, mosaic=mosaic, meta=_with_iso(raw.meta, iso)))
+    write_dng(out, _lifted(replace(raw, mosaic=mosaic, meta=_with_iso(raw.meta, iso))))
+
+
+def _lifted(raw: RawImage) -> RawImage:
+    """Raise black, and white with it, so that what lies below black fits into whole DN from 0 on."""
+    below = (-raw.mosaic * (np.float32(raw.white) - tiled(raw.black, raw.size)) - tiled(raw.black, raw.size)).max()
+    lift = min(math.ceil(below), 65535 - math.ceil(raw.white))
+    if lift <= 0:
+        return raw
+    return replace(raw, black=tuple(tuple(x + lift for x in row) for row in raw.black), white=raw.white + lift)
 
 
 def _with_iso(meta: Meta, iso: float) -> Meta:
