@@ -22,6 +22,7 @@ from restore.camera.sample import unlit
 from restore.camera.shading import Shading
 from restore.camera.stack import Frame, StackNoise, black_of, measure
 from restore.errors import ArrayError
+from restore.files.metadata import body_of
 from restore.picture import RawImage
 
 Report = Callable[[float, str], None]
@@ -93,10 +94,11 @@ def calibrate(
     period, span = len(reference.cfa), reference.white - float(np.mean(reference.black))
     stacks: list[StackNoise] = []
     shadings: list[Shading] = []
-    bad = np.zeros(reference.size, bool)
+    bad, glows = np.zeros(reference.size, bool), list[str]()
     for index, (iso, frames) in enumerate(groups.items()):
         report(0.3 * index / len(groups), f"dark frames of ISO {iso:g}")
         short, long = by_exposure(frames)
+        glows += warnings.of_exposures(frames, short, long)
         learn, _ = split_held_out(short, plan.held_out)
         if len(learn) < 2:
             raise ArrayError(
@@ -107,7 +109,8 @@ def calibrate(
         if long:
             black, drift = black_of(long, period)
             stack = replace(stack, long_black_error=black, long_drift=drift)
-        warnings.refuse_light(stack, span, frames[0].name, is_black_told=bool(np.any(reference.black)))
+        is_told = bool(np.any(reference.black))
+        glows += warnings.refuse_light(stack, span, frames[0].name, is_black_told=is_told)
         if not shadings or is_switched(stacks[-len(shadings[-1].isos) :], stack):
             shadings.append(Shading())
         shadings[-1].add(stack)
@@ -129,7 +132,7 @@ def calibrate(
         isos=tuple(_record(stack, gain) for stack, gain in zip(stacks, gains, strict=True)),
         branches=branches,
         maps=_maps(shadings, bad, period),
-        notes=(*left_out, *warnings.notes(stacks, gains, [shading.isos for shading in shadings])),
+        notes=(*left_out, *glows, *warnings.notes(stacks, gains, [shading.isos for shading in shadings])),
     )
     return replace(profile, converter=_converter(profile, stacks, rng) if plan.steps else None)
 
@@ -160,7 +163,8 @@ def _checked(frame: Frame, name: str, reference: RawImage) -> Frame:
         raw = frame.load()
         pairs = {
             "camera": (raw.meta.camera, reference.meta.camera),
-            "size": (raw.size, reference.size),
+            "hash of the serial number": (body_of(raw.meta), body_of(reference.meta)),
+            "size": tuple(f"{found.size[1]}x{found.size[0]}" for found in (raw, reference)),
             "colour pattern": (raw.cfa, reference.cfa),
             "white level": (raw.white, reference.white),
             "black level": (raw.black, reference.black),

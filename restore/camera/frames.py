@@ -74,12 +74,14 @@ def corrected(raw: RawImage, profile: Profile, iso: float | None = None) -> RawI
     Raises
     ------
     ArrayError
-        The profile is of another camera or has no maps, or no ISO is known.
+        The profile is of another camera or body or has no maps, or no ISO is known.
     """
     reason = profile.misfit(raw)
     speed = iso or raw.meta.iso
     if reason:
         raise ArrayError(f"{reason}; use the profile of this camera")
+    if not profile.is_of(raw.meta):
+        raise ArrayError("the noise profile is of another body of this camera; calibrate this one")
     if speed is None or profile.maps is None:
         lacks = "its ISO speed is unknown; say it" if speed is None else "the profile has no dark-shading maps"
         raise ArrayError(f"dark shading cannot be taken off: {lacks}")

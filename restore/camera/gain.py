@@ -164,12 +164,13 @@ def of_known(camera: str, iso: float) -> Gain | None:
     return None
 
 
-def assumed(iso: float, span: float) -> Gain:
+def assumed(iso: float, span: float, *, is_iso: bool = True) -> Gain:
     """Return the guess for a camera of which nothing is known: 0.1 DN per electron at ISO 100 and 14 bits.
+
+    ``is_iso`` is whether ``iso`` surely is an ISO speed, and no gain setting in another unit.
 
     >>> round(assumed(200, 15871.0).K, 3)
     0.2
     """
-    return Gain(
-        iso / 1000 * span / 15871, 0.7, "a guess (0.1 DN at ISO 100 and 14 bits), which may be off by a factor of two"
-    )
+    doubt = "off by a factor of two" if is_iso else "far off, as a gain setting need not be an ISO speed"
+    return Gain(iso / 1000 * span / 15871, 0.7, f"a guess (0.1 DN at ISO 100 and 14 bits), which may be {doubt}")

@@ -29,13 +29,17 @@ def grouped(frames: Sequence[Frame]) -> dict[float, list[Frame]]:
 
 
 def by_exposure(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
-    """Part short from long exposures, where there are two at least of each; else all count as short.
+    """Part short from long exposures, which only say where black lies in long exposures, where there are two at least.
 
-    Long ones only say where black lies in long exposures.
+    Without two short ones, those count as short that most have about the exposure of: what the dark current adds to
+    each pixel grows with exposure, and would pass for noise. All others are in neither.
     """
     short = [frame for frame in frames if frame.exposure_s <= LONG_S]
     long = [frame for frame in frames if frame.exposure_s > LONG_S]
-    return (short, long) if min(len(short), len(long)) >= 2 else (list(frames), [])
+    if len(short) >= 2:
+        return short, long if len(long) >= 2 else []
+    alike = ([f for f in frames if 1 / 1.5 <= f.exposure_s / one.exposure_s <= 1.5] for one in long)
+    return max(alike, key=len, default=list(frames)), []
 
 
 def split_held_out(frames: Sequence[Frame], held_out: int | None) -> tuple[list[Frame], list[Frame]]:

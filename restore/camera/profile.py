@@ -13,7 +13,7 @@ from restore.camera.converter import Converter
 from restore.camera.iso import LONG_S, IsoNoise, between
 from restore.camera.proxy import Proxy
 from restore.errors import ArrayError
-from restore.picture import Floats, RawImage
+from restore.picture import Floats, Meta, RawImage
 
 Table = tuple[tuple[float, ...], ...]
 
@@ -109,6 +109,19 @@ class Profile:
         known = [noise for noise in self.isos if noise.iso in chosen]
         return between(known, iso)
 
+    def source(self, iso: float, exposure_s: float = 0.0) -> str:
+        """Name the profile as the source of a noise level, and say where it was not measured for that."""
+        noise, lowest, highest = self.at(iso), self.isos[0].iso, self.isos[-1].iso
+        words = f"the profile of {self.camera} at ISO {iso:g}"
+        if not lowest <= iso <= highest:
+            words += f", beyond the ISO {lowest:g} to {highest:g} it was measured at"
+        shortest, longest = noise.exposure_s
+        is_longer = longest and not noise.long_black_error and exposure_s > max(LONG_S, 2 * longest)
+        is_shorter = 0 < exposure_s < shortest / 2 and shortest > LONG_S
+        if self.maps and (is_longer or is_shorter):
+            words += f", with black of frames of {longest if is_longer else shortest:g} s, not {exposure_s:g} s"
+        return words
+
     def black_error(self, iso: float, size: tuple[int, int], exposure_s: float = 0.0) -> Floats:
         """Return what the black level is off by at each pixel of ``size`` ``(H, W)``, in DN."""
         noise, rows, columns = self.at(iso), len(self.cfa), len(self.cfa[0])
@@ -150,10 +163,21 @@ class Profile:
             )
         if self.maps is not None and self.maps.k.shape[1:] != raw.size:
             height, width = self.maps.k.shape[1:]
-            return f"the dark-shading maps are {height}x{width}, the picture is {raw.size[0]}x{raw.size[1]} pixels"
+            return (
+                f"the dark-shading maps are {width}x{height} pixels, the picture is {raw.size[1]}x{raw.size[0]}:"
+                " cropped or of another mode, which a profile without maps fits (restore calibrate --model-only)"
+            )
         if self.maps is not None and self.cfa != raw.cfa:
-            return f"the noise profile is for the pattern {self.cfa}, the picture has {raw.cfa}"
+            ours, other = ("".join("RGB"[colour] for row in cfa for colour in row) for cfa in (self.cfa, raw.cfa))
+            return f"the noise profile is for the pattern {ours}, the picture has {other}"
         return ""
+
+    def is_of(self, meta: Meta) -> bool:
+        """Tell whether a picture may be of the body that the maps are of: both say its serial number, or not."""
+        from restore.files.metadata import body_of
+
+        other = body_of(meta)
+        return not (self.body and other) or other == self.body
 
     def model_only(self) -> Self:
         """Return the part that holds for every body of this model: no maps, no serial number."""

@@ -12,6 +12,7 @@ from restore.camera.evidence import LEVELS, Evidence
 from restore.camera.frames import repaired
 from restore.camera.plot import COLOURS, Line, chart, shading
 from restore.camera.profile import Profile
+from restore.camera.warnings import GOOD_COUNT
 from restore.errors import WriteError
 
 _NAMES = {"real": "held-out darks", "gaussian": "Gaussian", "eld": "Tukey-lambda", "pnnp": "proxy"}
@@ -90,7 +91,7 @@ def verdict(profile: Profile, found: Sequence[Evidence]) -> str:
         most = max(chance[iso] for iso in klds)
         but = f", beside the {most:.1g} by which so few pixels differ by chance" if most > 0.1 * _GOOD_KLD else ""
         return f"Good: at every ISO checked the proxy is within {_GOOD_KLD} nats of dark frames it never saw{but}."
-    missing = any(noise.frames < 10 for noise in profile.isos)
+    missing = any(noise.frames < GOOD_COUNT for noise in profile.isos)
     advice = "shoot more dark frames" if missing else "look at the plots of these ISOs"
     return (
         f"Fair: at ISO {', '.join(poor)} the proxy is further than {_GOOD_KLD} nats, and chance, from dark frames;"

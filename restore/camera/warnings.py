@@ -9,15 +9,21 @@ import numpy as np
 
 from restore.camera.gain import Gain
 from restore.camera.iso import LONG_S
-from restore.camera.stack import StackNoise
+from restore.camera.stack import Frame, StackNoise
 from restore.errors import ArrayError
 
-GOOD_COUNT = 10
-_CLIPPED, _NEIGHBOURS, _UNSTEADY, _COARSE = 0.2, 0.02, 0.25, 0.5
+GOOD_COUNT = 7
+"""Frames to learn from, of ten: three are held out."""
+
+_CLIPPED, _NEIGHBOURS, _UNSTEADY, _COARSE, _UNEVEN, _BAD = 0.2, 0.02, 0.25, 0.5, 3, 0.01
 
 
-def refuse_light(stack: StackNoise, span: float, name: str, *, is_black_told: bool = True) -> None:
+def refuse_light(stack: StackNoise, span: float, name: str, *, is_black_told: bool = True) -> list[str]:
     """Refuse a stack that saw light; where files tell no black level, a tenth of white may be black.
+
+    Returns
+    -------
+    A note, where it may have seen a little.
 
     Raises
     ------
@@ -29,15 +35,31 @@ def refuse_light(stack: StackNoise, span: float, name: str, *, is_black_told: bo
         raise ArrayError(
             f"{name} and the other dark frames of ISO {stack.iso:g} are {level:.0f} DN above black on average: light"
             " came in, or these are not dark frames; put the cap on, cover the viewfinder and shoot again"
+            + ("" if is_black_told else f", or white is not at {span:g} DN: say the camera's bits (--bits)")
         )
-    rows, columns = (max(1, side // 64) for side in stack.shading.shape)
+    rows, columns = (max(1, min(16, side // 64)) for side in stack.shading.shape)
     field = np.where(stack.bad, 0, stack.shading).astype(np.float32)
-    coarse = cv2.resize(field, (min(columns, 16), min(rows, 16)), interpolation=cv2.INTER_AREA)
-    if np.ptp(coarse) > max(10 * stack.sigma_px, 8.0):
+    uneven = float(np.ptp(cv2.resize(field, (columns, rows), interpolation=cv2.INTER_AREA)))
+    seen = f"brighter by {uneven:.0f} DN in one part than in another, with noise of {stack.sigma_px:.1f} DN"
+    if uneven > max(10 * stack.sigma_px, 8.0):
         raise ArrayError(
-            f"{name} and the other dark frames of ISO {stack.iso:g} are brighter by {np.ptp(coarse):.0f} DN in one part"
-            f" than in another, with noise of {stack.sigma_px:.1f} DN: light leaks in; shoot them in the dark"
+            f"{name} and the other dark frames of ISO {stack.iso:g} are {seen}: light leaks in; shoot them in the dark"
         )
+    if uneven <= max(_UNEVEN * stack.sigma_px, 4.0):
+        return []
+    return [f"dark frames of ISO {stack.iso:g} are {seen}: the sensor glows, or a little light leaks in"]
+
+
+def of_exposures(frames: Sequence[Frame], short: Sequence[Frame], long: Sequence[Frame]) -> list[str]:
+    """Say which frames of an ISO are not used, as their exposure is none of the others'."""
+    rest = sorted({f.exposure_s for f in frames} - {f.exposure_s for f in (*short, *long)})
+    if not rest:
+        return []
+    listed = ", ".join(f"{exposure:g}" for exposure in rest)
+    return [
+        f"dark frames of ISO {frames[0].iso:g} of {listed} s are left out beside those of {short[0].exposure_s:g} s:"
+        " calibrate each long exposure by itself"
+    ]
 
 
 def refuse_wrong_isos(stacks: Sequence[StackNoise], branches: Sequence[Sequence[float]]) -> None:
@@ -80,7 +102,9 @@ def notes(stacks: Sequence[StackNoise], gains: Sequence[Gain], branches: Sequenc
 def _of_one(stack: StackNoise) -> list[str]:
     at, found = f"ISO {stack.iso:g}", []
     if stack.frames < GOOD_COUNT:
-        found.append(f"need more frames at {at}: {stack.frames} were used to learn, {GOOD_COUNT} or more are good")
+        found.append(
+            f"need more frames at {at}: {stack.frames} were used to learn; ten or more to choose from are good"
+        )
     if stack.sigma_px < 1:
         found.append(
             f"the noise at {at} is {stack.sigma_px:.2f} DN, less than one step of the converter: the shape of its"
@@ -90,6 +114,11 @@ def _of_one(stack: StackNoise) -> list[str]:
         found.append(
             f"the black level at {at} differs from frame to frame by {stack.sigma_bias:.2f} DN: the sensor grew warmer,"
             " or light came in"
+        )
+    if (share := float(stack.bad.mean())) > _BAD:
+        found.append(
+            f"{share:.0%} of the pixels at {at} are hot or stuck, and will be made of their neighbours: the sensor was"
+            " warm, or the frames are long"
         )
     if stack.clipped > _CLIPPED:
         found.append(

@@ -21,7 +21,10 @@ def adapt(
     ] = "gr2r",
     kind: Annotated[Literal["auto", "gaussian", "poisson", "gamma"], typer.Option(help="Law of the noise.")] = "auto",
     level: Annotated[
-        float, typer.Option(min=0, help="Sigma, brightness of one count, or number of looks; 0 measures it.")
+        float,
+        typer.Option(
+            min=0, help="Sigma or brightness of one count, where white is 1 (floats: as is), or looks; 0: measured."
+        ),
     ] = 0,
     start: Annotated[str, typer.Option(help="Weights to start from.")] = "noise2score",
     seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,

@@ -25,7 +25,7 @@ from restore.files.levels import (
     record_of,
     sensor_values,
 )
-from restore.files.metadata import described, exif_tree
+from restore.files.metadata import described, exif_tree, with_iso
 from restore.picture import Floats, Image, Meta, RawImage
 
 PREVIEW_SIDE = 1024
@@ -213,7 +213,7 @@ def _about(meta: Meta) -> Tree:
     tags = described(exif_tree(meta.exif)[0])
     photo: Tree = {ifd.EXIF_VERSION: Entry(UNDEFINED, b"0231")} | ifd.branch(tags, ifd.EXIF)
     if meta.iso and ifd.ISO not in photo:
-        photo[ifd.ISO] = make(SHORT, min(round(meta.iso), 65535))
+        photo = with_iso(photo, meta.iso)
     if meta.exposure_s and ifd.EXPOSURE not in photo:
         photo[ifd.EXPOSURE] = rational(meta.exposure_s)
     lens = {_LENS_INFO: photo[ifd.LENS_LIMITS]} if ifd.LENS_LIMITS in photo else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import struct
 from dataclasses import replace
@@ -22,6 +23,8 @@ _INCHES = {2: 1.0, 3: 2.54}
 _COLOUR_SPACE, _PIXELS_ACROSS, _PIXELS_DOWN, _SRGB = 40961, 40962, 40963, 1
 _WIDE_ISO, _FULL = (34866, 34867, 34865), 65535
 """Recommended exposure index, ISO speed and standard output sensitivity."""
+_BODY_SERIAL, _DNG_SERIAL = 42033, 50735
+_OF_SENSITIVITY = range(34864, 34870)
 _RAW_SETTINGS = b"http://ns.adobe.com/camera-raw-settings/1.0/"
 _DESCRIPTION = {270, ifd.MAKE, ifd.MODEL, ifd.ORIENTATION, ifd.SOFTWARE, 306, 315, 33432, 18246, 18249}
 _DESCRIPTION |= {*range(40091, 40096)}
@@ -224,6 +227,27 @@ def _iso(shot: ifd.Tree) -> float | None:
     iso = _number(shot, ifd.ISO)
     wide = (_number(shot, tag) for tag in _WIDE_ISO)
     return iso if iso != _FULL else next(filter(None, wide), iso)
+
+
+def with_iso(photo: ifd.Tree, iso: float) -> ifd.Tree:
+    """Return the tags of EXIF with another ISO speed: where two bytes do not hold it, in the wide field too.
+
+    >>> _iso(with_iso({}, 102400)), _iso(with_iso(with_iso({}, 102400), 200))
+    (102400.0, 200.0)
+    """
+    kept: ifd.Tree = {tag: entry for tag, entry in photo.items() if tag not in _OF_SENSITIVITY}
+    kept[ifd.ISO] = ifd.make(ifd.SHORT, min(round(iso), _FULL))
+    if round(iso) >= _FULL:
+        kept |= {34864: ifd.make(ifd.SHORT, 3), 34867: ifd.make(ifd.LONG, min(round(iso), 2**32 - 1))}  # an ISO speed
+    return kept
+
+
+def body_of(meta: Meta) -> str:
+    """Return a hash of the serial number of a camera's body, empty where the file does not say it."""
+    record = meta.extra.get("sensor")
+    serial = ifd.text(ifd.branch(exif_tree(meta.exif)[0], ifd.EXIF), _BODY_SERIAL)
+    serial = serial or (ifd.text(record.tags, _DNG_SERIAL) if record else "")
+    return hashlib.sha256(serial.encode()).hexdigest()[:16] if serial else ""
 
 
 def _camera(tags: ifd.Tree) -> str | None:

@@ -113,7 +113,8 @@ def adapt(
     ArrayError
         Pictures too small, or of different numbers of channels.
     RecipeError
-        Nothing to learn from: no pictures, no noise, no time; an unknown objective or kind; or another file ending.
+        Nothing to learn from: no pictures, no noise, no time; an unknown objective or kind; a level beyond all values;
+        or another file ending.
     FileError, WeightsError
         A picture or the start cannot be used, or ``out`` is there already.
     """
@@ -137,6 +138,10 @@ def adapt(
         noisy = [p - black for p in noisy]
         notes.append(f"values are taken from {black:.4g} on")
     white = max(_near_white(noisy), 1e-12)
+    if kind != "gamma" and level >= white:
+        raise RecipeError(
+            f"level {level:g}: these pictures go to {white:.3g} only; give it in their values, as 0.098 for 25/255 of 1"
+        )
     noisy = [p / white for p in noisy]
     net = deepcopy(for_channels(networks(weights.load(start)[0]), noisy[0].shape[0]))
     if not isinstance(net, UnshuffleUNet):

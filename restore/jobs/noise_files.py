@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from restore import files
-from restore.camera.frames import unlit_dn
+from restore.camera.frames import tiled, unlit_dn
 from restore.camera.profile import Profile
 from restore.camera.sample import Backend, sample
 from restore.camera.simulate import FAMILIES, Sensor
@@ -18,7 +18,7 @@ from restore.errors import ArrayError, ReadError, RecipeError, UnsupportedError,
 from restore.files import ifd
 from restore.files.atomic import check_target, make_folder
 from restore.files.dng import write_dng
-from restore.files.metadata import described, exif_tree
+from restore.files.metadata import described, exif_tree, with_iso
 from restore.picture import Floats, Meta, RawImage
 from restore.raw.bayer import phase
 
@@ -124,13 +124,22 @@ def add(
     rng = np.random.default_rng(seed)
     frames = [_dark(dark, known, iso) for dark in darks]
     mosaic = sample(raw.mosaic, known, iso, ratio, rng, backend=backend, darks=frames)
-    write_dng(out, replace(raw, mosaic=mosaic, meta=_with_iso(raw.meta, iso)))
+    write_dng(out, _lifted(replace(raw, mosaic=mosaic, meta=_with_iso(raw.meta, iso))))
+
+
+def _lifted(raw: RawImage) -> RawImage:
+    """Raise black, and white with it, so that what lies below black fits into whole DN from 0 on."""
+    below = (-raw.mosaic * (np.float32(raw.white) - tiled(raw.black, raw.size)) - tiled(raw.black, raw.size)).max()
+    lift = min(math.ceil(below), 65535 - math.ceil(raw.white))
+    if lift <= 0:
+        return raw
+    return replace(raw, black=tuple(tuple(x + lift for x in row) for row in raw.black), white=raw.white + lift)
 
 
 def _with_iso(meta: Meta, iso: float) -> Meta:
     """Say another ISO speed, in the EXIF block too."""
     tags = described(exif_tree(meta.exif)[0])
-    photo = ifd.branch(tags, ifd.EXIF) | {ifd.ISO: ifd.make(ifd.SHORT, min(round(iso), 65535))}
+    photo = with_iso(ifd.branch(tags, ifd.EXIF), iso)
     return replace(meta, iso=iso, exif=ifd.block(tags | {ifd.EXIF: photo}))
 
 

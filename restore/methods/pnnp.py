@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -171,15 +171,13 @@ def _spans(record: SensorRecord) -> Tensor:
 
 
 def _record(scene: Scene) -> SensorRecord:
-    record = scene.meta.extra.get("sensor")
-    if not isinstance(record, SensorRecord):
+    if not isinstance(record := scene.meta.extra.get("sensor"), SensorRecord):
         raise RecipeError("a noise profile needs the levels of the raw file; give the file itself, not an array")
     return record
 
 
 def _iso(settings: PnnpSettings, scene: Scene) -> float:
-    iso = settings.iso or scene.meta.iso
-    if not iso:
+    if not (iso := settings.iso or scene.meta.iso):
         raise RecipeError("the file does not say its ISO speed, which the noise profile needs; give it as pnnp.iso")
     return iso
 
@@ -189,17 +187,19 @@ def _profile(settings: PnnpSettings, scene: Scene) -> Profile | None:
     if not settings.profile:
         return None
     profile, record = Profile.load(Path(settings.profile)), _record(scene)
-    blank = np.broadcast_to(np.float32(0), record.size)
-    misfit = profile.misfit(RawImage(blank, record.cfa, record.black, record.white, meta=scene.meta))
-    if misfit:
+    dark = np.broadcast_to(np.float32(0), record.size)
+    if misfit := profile.misfit(RawImage(dark, record.cfa, record.black, record.white, meta=scene.meta)):
         raise RecipeError(f"{misfit}; give the profile of this camera, or none")
-    return profile
+    if profile.maps is None or profile.is_of(scene.meta):
+        return profile
+    scene.note("the profile is of another body of this camera: its dark shading and bad pixels are left out")
+    return replace(profile, maps=None)
 
 
 def _from_profile(profile: Profile, settings: PnnpSettings, scene: Scene) -> Level:
     iso, spans = _iso(settings, scene), _spans(_record(scene))
-    noise = profile.at(iso)
-    return Level(noise.K / spans, noise.sigma_read / spans, f"the profile of {profile.camera} at ISO {iso:g}")
+    noise, source = profile.at(iso), profile.source(iso, scene.meta.exposure_s or 0.0)
+    return Level(noise.K / spans, noise.sigma_read / spans, source)
 
 
 def _from_file(scene: Scene) -> Level:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -14,11 +15,15 @@ from restore.errors import RecipeError, printable
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 
+MOST = 2 * 2**30
+"""Bytes that the pictures of a folder may take together."""
+
 
 class Photos:
     """The pictures of a folder in memory as 8-bit RGB: every 40th is held out for validation, of fewer the last.
 
-    A single one serves for both. What cannot be decoded is named on standard error and left out.
+    A single one serves for both. What cannot be decoded is named on standard error and left out. Of pictures that are
+    too many and large for `MOST` the middle is kept.
 
     Raises
     ------
@@ -101,8 +106,19 @@ def _texture(crop: NDArray[np.uint8]) -> float:
 
 
 def _decoded(names: list[Path]) -> list[NDArray[np.uint8]]:
-    found = [cv2.imread(str(name), cv2.IMREAD_COLOR_RGB) for name in names]
-    for name, picture in zip(names, found, strict=True):
+    side, found, cut = math.isqrt(MOST // 3 // max(1, len(names))), [], 0
+    for name in names:
+        picture = cv2.imread(str(name), cv2.IMREAD_COLOR_RGB)
         if picture is None:
             sys.stderr.write(f"left out: {printable(str(name))}: cannot be decoded\n")
-    return [picture.astype(np.uint8) for picture in found if picture is not None]
+            continue
+        middle = picture.astype(np.uint8, copy=False)
+        if picture.size > 3 * side**2:
+            top, left = (max(0, (n - side) // 2) for n in picture.shape[:2])
+            middle, cut = middle[top : top + side, left : left + side].copy(), cut + 1
+        found.append(middle)
+    if cut:
+        sys.stderr.write(
+            f"the middle {side}x{side} pixels of {cut} pictures are used, as all would not fit in memory\n"
+        )
+    return found

@@ -117,14 +117,19 @@ def validation(photos: Photos, channels: int, device: str) -> Callable[[nn.Modul
 def main(argv: list[str] | None = None) -> None:
     """Run the training from the command line: first the colour network, then the grey one."""
     made = options.parser("noise2score", __doc__, minutes=55)
-    made.add_argument("--grey-minutes", type=float, default=15)
+    made.add_argument(
+        "--grey-minutes",
+        type=options.at_least(0.0),
+        help="how long the network for grey learns after that (default: 3/11 of --minutes)",
+    )
     made.add_argument("--patch", type=int, default=Config.patch, help="side of a crop")
     args = made.parse_args(argv)
     options.prepare(args)
+    grey_minutes = 3 / 11 * args.minutes if args.grey_minutes is None else args.grey_minutes
     learnt: dict[str, Tensor] = {}
     photos = Photos(args.photos)
     total = Progress()
-    for name, config, minutes in (("colour", Config(), args.minutes), ("grey", GREY, args.grey_minutes)):
+    for name, config, minutes in (("colour", Config(), args.minutes), ("grey", GREY, grey_minutes)):
         checkpoint = args.run / f"{name}.pt"
         state = options.part_of(args, f"{name}.", config.channels)
         net = UnshuffleUNet(config.channels, config.channels + 2, config.widths)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -22,8 +24,26 @@ from restore.train.ship import FREE_PHOTOS, save, ship
 
 _OF_THIS_MACHINE = ("method", "run", "device", "threads", "workers", "photos", "clean", "ship", "out")
 
+Number = TypeVar("Number", int, float)
 _CHUNK = 8
 """Examples that a process draws at a time."""
+
+
+def at_least(least: Number) -> Callable[[str], Number]:
+    """Return what reads a finite number of the kind of ``least``, and none below it, for `argparse`.
+
+    >>> at_least(1)("3"), at_least(0.0)("0.5")
+    (3, 0.5)
+    """
+
+    def read(text: str) -> Number:
+        value = type(least)(text)
+        if not least <= value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is no number from {least:g} on")
+        return value
+
+    read.__name__ = "number"  # what argparse calls it
+    return read
 
 
 def parser(
@@ -35,16 +55,18 @@ def parser(
     """
     made = argparse.ArgumentParser(prog=f"restore train {method}", description=about)
     made.add_argument("photos", type=Path, nargs=photos, help="folder of pictures")
-    made.add_argument("--minutes", type=float, default=minutes, help="how long to learn, over all resumed runs")
-    made.add_argument("--steps", type=int, help="end after so many steps, in place of the minutes")
-    made.add_argument("--rate", type=float, default=rate, help="learning rate to begin with")
+    made.add_argument("--minutes", type=at_least(0.0), default=minutes, help="how long to learn, over all resumed runs")
+    made.add_argument("--steps", type=at_least(0), help="end after so many steps, in place of the minutes")
+    made.add_argument("--rate", type=at_least(1e-12), default=rate, help="learning rate to begin with")
     made.add_argument("--start", help="weights to go on from: a key of the manifest, or a file")
     made.add_argument("--run", type=Path, default=Path("runs") / method, help="folder of checkpoints; resumes there")
     made.add_argument("--device", default="cpu")
-    made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--threads", type=int, default=1)
-    made.add_argument("--batch", type=int, help="examples a step")
-    made.add_argument("--workers", type=int, default=0, help="processes that draw examples, which are then used again")
+    made.add_argument("--seed", type=at_least(0), default=0)
+    made.add_argument("--threads", type=at_least(1), default=1)
+    made.add_argument("--batch", type=at_least(1), help="examples a step")
+    made.add_argument(
+        "--workers", type=at_least(0), default=0, help="processes that draw examples, which are then used again"
+    )
     made.add_argument("--half", action="store_true", help="bfloat16 but for the last tenth")
     made.add_argument("--out", type=Path, metavar="FILE", help="weights to write (default: in the folder of --run)")
     made.add_argument("--ship", action="store_true", help="put them in the place of the shipped ones too")
@@ -58,7 +80,7 @@ def prepare(args: argparse.Namespace) -> None:
     Raises
     ------
     RecipeError
-        ``--out`` has another ending, or ``--patch`` is not of a size that networks take.
+        ``--out`` has another ending, ``--patch`` is not of a size that networks take, or there is no such ``--device``.
     WriteError
         ``--out`` is what is learnt from, or the folder of the run cannot be made.
     """
@@ -70,6 +92,10 @@ def prepare(args: argparse.Namespace) -> None:
     patch = vars(args).get("patch")
     if patch is not None and (patch < 16 or patch % 8):
         raise RecipeError(f"--patch {patch} is no side of a crop; give a multiple of 8 from 16 on")
+    try:
+        torch.empty(0, device=args.device)
+    except (RuntimeError, AssertionError) as error:
+        raise RecipeError(f"this machine has no device {args.device!r} for PyTorch; leave --device out") from error
     try:
         args.run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -155,7 +181,14 @@ def deliver(
         Name of the weights; None for that of the method.
     data
         What was learnt from; None says so of photos.
+
+    Raises
+    ------
+    RecipeError
+        Nothing was learnt, and there was nothing to go on from: the weights are random.
     """
+    if not (progress.steps or args.start):
+        raise RecipeError("nothing was learnt in no time; give more --minutes or --steps, or weights to --start from")
     key = key or args.method
     out = args.out or args.run / f"{key}.safetensors"
     about = {"method": args.method, "command": command, "data": data or "pictures of one's own"}

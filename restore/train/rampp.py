@@ -232,8 +232,7 @@ def plain(net: nn.Module, batch: Batch) -> Tensor:
     """
     assert isinstance(net, RamUNet)
     x, y, _, seen = batch
-    error: Tensor = (net(x, net.code_of(seen)) - y).abs().mean()
-    return error
+    return F.l1_loss(net(x, net.code_of(seen)), y)
 
 
 LOSSES = {"decibel": restoring, "l1": plain}
@@ -269,10 +268,14 @@ def main(argv: list[str] | None = None) -> None:
     """Run a stage from the command line."""
     made = options.parser("rampp", __doc__, minutes=60)
     made.add_argument("--stage", choices=("pretrain", "mac", "finetune"), required=True)
-    made.add_argument("--content-minutes", type=float, default=5, help="how long the content encoder learns")
+    made.add_argument(
+        "--content-minutes", type=options.at_least(0.0), default=5, help="how long the content encoder learns"
+    )
     made.add_argument("--content-steps", type=int, help="the same in steps")
     made.add_argument("--content", metavar="KEY", help="weights whose content encoder is taken, and none learnt")
-    made.add_argument("--recogniser-minutes", type=float, default=4, help="how long the recogniser learns")
+    made.add_argument(
+        "--recogniser-minutes", type=options.at_least(0.0), default=4, help="how long the recogniser learns"
+    )
     made.add_argument("--recogniser-steps", type=int, help="the same in steps")
     made.add_argument("--patch", type=int, help="side of a patch (96; 128 in fine-tuning)")
     made.add_argument("--widths", type=int, nargs=3, default=Config.widths, help="channels at 1/2, 1/4 and 1/8")
@@ -284,8 +287,7 @@ def main(argv: list[str] | None = None) -> None:
     args = made.parse_args(argv)
     options.prepare(args)
     config = Config(widths=tuple(args.widths))
-    if args.patch:
-        config = replace(config, patch=args.patch, tuned_patch=args.patch)
+    config = replace(config, patch=args.patch, tuned_patch=args.patch) if args.patch else config
     if args.stage == "pretrain":
         pretrain(started(config, args), args, config)
     elif args.stage == "mac":

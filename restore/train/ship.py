@@ -35,7 +35,7 @@ def ship(
     folder = folder or weights.folder()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{key}.safetensors"
-    save(path, state, dtype=dtype)
+    save(path, state, {"method": key.split("-")[0], "command": command, "data": data}, dtype=dtype)
     entry = weights.Entry(
         sha256=weights.sha256(path),
         bytes=path.stat().st_size,

@@ -146,12 +146,29 @@ def test_whose_profile_it_is() -> None:
     other = replace(picture, meta=Meta(camera="Nikon D850"))
     assert "Nikon D850" in profile.misfit(other)
     assert "white level" in profile.misfit(replace(picture, white=4095.0))
-    assert "33x47" in profile.misfit(raw(np.full((20, 47), 600.0)))
+    cropped = profile.misfit(raw(np.full((20, 47), 600.0)))
+    assert "maps are 47x33 pixels, the picture is 47x20: cropped" in cropped and "--model-only" in cropped
+    turned = profile.misfit(replace(picture, cfa=((1, 2), (0, 1))))
+    assert turned.endswith("for the pattern RGGB, the picture has GBRG")
     assert profile.model_only().misfit(raw(np.full((20, 47), 600.0))) == ""
     xtrans = tuple((0, 1, 1, 2, 1, 1) for _ in range(6))
     assert "pattern" in profile.misfit(RawImage(np.zeros(SIZE, np.float32), xtrans, ((0.0,) * 6,) * 6, 16383.0))
     with pytest.raises(ArrayError, match="Nikon"):
         corrected(other, profile)
+
+
+def test_where_a_profile_was_not_measured_is_said() -> None:
+    profile = made()
+    assert profile.source(800) == profile.source(800, 30) == "the profile of Restore Simulated at ISO 800"
+    assert profile.source(50).endswith(" at ISO 50, beyond the ISO 100 to 12800 it was measured at")
+    short = replace(profile, isos=tuple(replace(noise, exposure_s=(0.01, 0.02)) for noise in profile.isos))
+    assert short.source(800, 0.1) == short.model_only().source(800, 30) == profile.source(800)
+    assert short.source(800, 30).endswith(" at ISO 800, with black of frames of 0.02 s, not 30 s")
+    long = replace(short, isos=tuple(replace(noise, long_black_error=(0.0,)) for noise in short.isos))
+    assert long.source(800, 30) == profile.source(800)
+    stars = replace(profile, isos=tuple(replace(noise, exposure_s=(300.0, 300.0)) for noise in profile.isos))
+    assert stars.source(800, 300) == stars.source(800) == profile.source(800)
+    assert stars.source(800, 0.01).endswith(" at ISO 800, with black of frames of 300 s, not 0.01 s")
 
 
 def test_counts_survive_the_scaling() -> None:

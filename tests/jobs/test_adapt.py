@@ -199,6 +199,9 @@ def test_what_cannot_be_used_is_said(start: str, tmp_path: Path) -> None:
     for none in ({"steps": 0}, {"minutes": 0}):
         with pytest.raises(RecipeError, match="no time"):
             adapt([noisy(0)], out, level=0.1, start=start, **none)
+    for kind in ("gaussian", "auto", "poisson"):  # 25 of 255 are 0.098
+        with pytest.raises(RecipeError, match="level 25: these pictures go to 1.* only"):
+            adapt([noisy(0)], out, steps=1, kind=kind, level=25, start=start)
     with pytest.raises(RecipeError, match="no noise"):
         adapt([np.zeros((96, 96), np.float32)], out, start=start)
     with pytest.raises(WeightsError):

@@ -17,7 +17,7 @@ from restore.camera.calibration import Plan
 from restore.cli.options import app
 from restore.errors import ArrayError, ReadError, RecipeError, RestoreError, UnsupportedError, WriteError
 from restore.files.dng import write_dng
-from restore.jobs.calibrate import Headerless, frames_of
+from restore.jobs.frame_files import Headerless, frames_of
 from restore.jobs.noise_files import Shoot, add, simulate
 
 

@@ -206,4 +206,4 @@ def test_ctrl_c_stops_a_training_with_130(photos: Path, tmp_path: Path) -> None:
 def test_noiser_is_written_into_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     noiser.main(["--steps", "1", "--side", "16"])
-    assert (tmp_path / "runs" / "noiser" / "noiser.safetensors").is_file()
+    assert weights.metadata(tmp_path / "runs" / "noiser" / "noiser.safetensors")["method"] == "noiser"
