@@ -114,6 +114,27 @@ def test_what_can_be_no_profile_is_not_read(tmp_path: Path) -> None:
             Profile.load(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"K": float("nan")}, {"K": -1.0}, {"K": 0.0}, {"sigma_px": float("inf")}, {"sigma_row": -1}]
+)
+def test_a_profile_of_impossible_noise_is_not_read(tmp_path: Path, wrong: dict[str, float]) -> None:
+    """A file with K below 0 left pictures unchanged: "no noise found"."""
+    profile = made()
+    with pytest.raises(ArrayError, match="noise at ISO 100 is no number, or negative"):
+        replace(profile, isos=(replace(profile.isos[0], **wrong), *profile.isos[1:]))
+    ((name, value),) = wrong.items()
+    content = to_bytes(profile)
+    length = struct.unpack_from("<Q", content)[0]
+    header = json.loads(content[8 : 8 + length])
+    about = json.loads(header["__metadata__"]["restore.noise"])
+    about["isos"][0][name] = value
+    header["__metadata__"]["restore.noise"] = json.dumps(about)
+    head = json.dumps(header).encode()
+    (tmp_path / "odd.noise").write_bytes(struct.pack("<Q", len(head)) + head + content[8 + length :])
+    with pytest.raises(ReadError, match=r"odd\.noise: not a noise profile, or damaged"):
+        Profile.load(tmp_path / "odd.noise")
+
+
 def test_between_isos_within_a_branch() -> None:
     profile = made()
     assert profile.at(400) is profile.isos[2]
