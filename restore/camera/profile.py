@@ -120,7 +120,7 @@ class Profile:
         noise, lowest, highest = self.at(iso), self.isos[0].iso, self.isos[-1].iso
         words = f"the profile of {self.camera} at ISO {iso:g}"
         if not lowest <= iso <= highest:
-            words += f", beyond the ISO {lowest:g} to {highest:g} it was measured at"
+            words += f", beyond the ISO {lowest:g}{f' to {highest:g}' * (lowest < highest)} it was measured at"
         shortest, longest = noise.exposure_s
         is_longer = longest and not noise.long_black_error and exposure_s > max(LONG_S, 2 * longest)
         is_shorter = 0 < exposure_s < shortest / 2 and shortest > LONG_S
