@@ -55,12 +55,12 @@ def photon_transfer(pairs: Sequence[tuple[Frame, Frame]], black_error: tuple[flo
     keep = v > 0.7 * np.maximum.accumulate(v)
     keep &= np.logical_and.accumulate(keep | (x < 0.5 * x.max(initial=0)))
     x, v, n = x[keep], v[keep], n[keep]
-    if len(x) < 2 or x.max() < 2 * max(x.min(), 1.0):
+    slope, error = _line(x, v, n) if len(x) >= 2 and x.max() >= 2 * max(x.min(), 1.0) else (0.0, 0.0)
+    if not slope > 2 * error:  # a negative or doubtful one too, as of flats without noise of light
         raise ArrayError(
             f"the flat frames of ISO {pairs[0][0].iso:g} give no slope: {len(x)} usable levels; shoot pairs of flats"
             " at five or more exposures from dark to half of white"
         )
-    slope, error = _line(x, v, n)
     return Gain(slope, error / slope, f"photon transfer over {len(pairs)} pairs of flats", is_measured=True)
 
 

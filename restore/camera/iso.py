@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 LONG_S = 0.1
 """Exposures beyond this many seconds are long: cameras treat them in their own way."""
 
+_ALONE = 0.6
+"""Power of ISO that sigmas grow by, where one ISO alone is known: the median of the six gain paths of cameras that ELD
+calibrated (Wei et al., TPAMI 2021), 0.45 to 1.09."""
+
 _LEAST = 1e-6
 """Sigmas are interpolated as logarithms; 0 counts as this."""
 
@@ -88,7 +92,7 @@ def between(known: Sequence[IsoNoise], iso: float) -> IsoNoise:
 
     As measured, or interpolated in log ISO; the pixel sigma by a local cubic in log-log, which follows both a power
     law and read noise of two sources to about a percent. Beyond the measured range K goes with ISO, and sigmas go on
-    along the nearest two.
+    along the nearest two; those of one ISO alone with a power of ISO that is usual.
     """
     for noise in known:
         if noise.iso == iso:
@@ -105,7 +109,8 @@ def between(known: Sequence[IsoNoise], iso: float) -> IsoNoise:
 
     def power(name: str, points: int = 2) -> float:
         values = np.log([max(getattr(noise, name), _LEAST) for noise in known])
-        return float(np.exp(_local(at, stops, values, points)))
+        alone = _ALONE * (at - stops[0]) if len(known) == 1 else 0.0
+        return float(np.exp(_local(at, stops, values, points) + alone))
 
     def black(name: str, measured: Sequence[IsoNoise] = known) -> tuple[float, ...]:
         own = np.log([noise.iso for noise in measured])

@@ -89,6 +89,12 @@ class Profile:
         shared = [iso for branch in self.branches for iso in branch.isos]
         if not self.isos or shared != [noise.iso for noise in self.isos]:
             raise ArrayError("the branches of a profile must share out its ISO speeds in ascending order")
+        for noise in self.isos:
+            scales = np.array([noise.sigma_px, noise.sigma_row, noise.sigma_col, noise.sigma_bias, *noise.black_error])
+            if not (
+                0 < noise.K < np.inf and 0 < noise.iso < np.inf and np.isfinite(scales).all() and scales[:4].min() >= 0
+            ):
+                raise ArrayError(f"a profile whose noise at ISO {noise.iso:g} is no number, or negative")
 
     @property
     def camera(self) -> str:
@@ -114,7 +120,7 @@ class Profile:
         noise, lowest, highest = self.at(iso), self.isos[0].iso, self.isos[-1].iso
         words = f"the profile of {self.camera} at ISO {iso:g}"
         if not lowest <= iso <= highest:
-            words += f", beyond the ISO {lowest:g} to {highest:g} it was measured at"
+            words += f", beyond the ISO {lowest:g}{f' to {highest:g}' * (lowest < highest)} it was measured at"
         shortest, longest = noise.exposure_s
         is_longer = longest and not noise.long_black_error and exposure_s > max(LONG_S, 2 * longest)
         is_shorter = 0 < exposure_s < shortest / 2 and shortest > LONG_S

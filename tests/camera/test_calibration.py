@@ -130,6 +130,22 @@ def test_flats_that_are_all_saturated_give_no_gain() -> None:
         photon_transfer([(flat, flat)], (0.0,) * 4)
 
 
+def test_flats_without_noise_of_light_give_no_gain() -> None:
+    """Flats that are given twice, and levels that a program has added: K came out as no number, or below 0."""
+    rng = np.random.default_rng(1)
+    sensor = Sensor.draw(rng, size=(64, 64), isos=(100.0,))
+    flats = [Frame("flat", 100.0, 0.01, kept(sensor.frame(100.0, rng, light=light))) for light in (500, 2000, 5000)]
+    with pytest.raises(ArrayError, match="give no slope"):
+        photon_transfer([(flat, flat) for flat in flats], (0.0,) * 4)
+
+    def lifted(light: float) -> Frame:
+        dark = sensor.frame(100.0, rng)
+        return Frame("flat", 100.0, 0.01, kept(replace(dark, mosaic=dark.mosaic + np.float32(light))))
+
+    with pytest.raises(ArrayError, match="give no slope"):
+        photon_transfer([(lifted(light), lifted(light)) for light in (0.05, 0.1, 0.2, 0.3)], (0.0,) * 4)
+
+
 def frames(rng: np.random.Generator, isos: tuple[float, ...] = (400.0,), count: int = 4) -> list[Frame]:
     sensor = Sensor.draw(rng, family="gaussian", size=(96, 128), isos=isos)
     return darks_of(sensor, rng, isos, count)

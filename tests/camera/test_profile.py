@@ -114,6 +114,27 @@ def test_what_can_be_no_profile_is_not_read(tmp_path: Path) -> None:
             Profile.load(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"K": float("nan")}, {"K": -1.0}, {"K": 0.0}, {"sigma_px": float("inf")}, {"sigma_row": -1}]
+)
+def test_a_profile_of_impossible_noise_is_not_read(tmp_path: Path, wrong: dict[str, float]) -> None:
+    """A file with K below 0 left pictures unchanged: "no noise found"."""
+    profile = made()
+    with pytest.raises(ArrayError, match="noise at ISO 100 is no number, or negative"):
+        replace(profile, isos=(replace(profile.isos[0], **wrong), *profile.isos[1:]))
+    ((name, value),) = wrong.items()
+    content = to_bytes(profile)
+    length = struct.unpack_from("<Q", content)[0]
+    header = json.loads(content[8 : 8 + length])
+    about = json.loads(header["__metadata__"]["restore.noise"])
+    about["isos"][0][name] = value
+    header["__metadata__"]["restore.noise"] = json.dumps(about)
+    head = json.dumps(header).encode()
+    (tmp_path / "odd.noise").write_bytes(struct.pack("<Q", len(head)) + head + content[8 + length :])
+    with pytest.raises(ReadError, match=r"odd\.noise: not a noise profile, or damaged"):
+        Profile.load(tmp_path / "odd.noise")
+
+
 def test_between_isos_within_a_branch() -> None:
     profile = made()
     assert profile.at(400) is profile.isos[2]
@@ -128,6 +149,18 @@ def test_between_isos_within_a_branch() -> None:
     for wrong in (0, -5, float("nan")):
         with pytest.raises(ArrayError, match="ISO speed"):
             profile.at(wrong)
+
+
+def test_noise_of_one_iso_is_not_that_of_all() -> None:
+    """Told the read noise of ISO 3200, pictures of ISO 100 lost their shadows' detail."""
+    alone = made(((3200.0,),))
+    for iso in (100, 400, 12800):
+        noise = alone.at(iso)
+        assert (
+            noise.sigma_px == pytest.approx(sigma(3200) * (iso / 3200) ** 0.6) and pytest.approx(1e-3 * iso) == noise.K
+        )
+        assert noise.sigma_row == pytest.approx(0.1 * noise.sigma_px)
+    assert alone.at(3200) is alone.isos[0]
 
 
 def test_correction_undoes_dark_shading_and_repairs() -> None:
@@ -161,6 +194,7 @@ def test_where_a_profile_was_not_measured_is_said() -> None:
     profile = made()
     assert profile.source(800) == profile.source(800, 30) == "the profile of Restore Simulated at ISO 800"
     assert profile.source(50).endswith(" at ISO 50, beyond the ISO 100 to 12800 it was measured at")
+    assert made(((800.0,),)).source(1600).endswith(" at ISO 1600, beyond the ISO 800 it was measured at")
     short = replace(profile, isos=tuple(replace(noise, exposure_s=(0.01, 0.02)) for noise in profile.isos))
     assert short.source(800, 0.1) == short.model_only().source(800, 30) == profile.source(800)
     assert short.source(800, 30).endswith(" at ISO 800, with black of frames of 0.02 s, not 30 s")
