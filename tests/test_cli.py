@@ -713,9 +713,12 @@ def test_a_run_whose_streams_are_closed_from_the_start(tmp_path: Path, closed: s
     assert (done.returncode, (tmp_path / "out" / "a.png").is_file(), b"Traceback" in done.stderr) == (0, True, False)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
 def test_a_fit_is_kept_where_nobody_hears_it(tmp_path: Path) -> None:
-    path, out = picture(tmp_path / "a.png", side=200), tmp_path / "mine.safetensors"
-    command = '"$0" -m restore adapt noise2score "$1" -o "$2" --minutes 0.01 --json > /dev/full'
+    path, out = picture(tmp_path / "a.png", side=160), tmp_path / "mine.safetensors"
+    command = (
+        '"$0" -m restore adapt noise2score "$1" -o "$2" --minutes 0.01 --kind gaussian --level 0.1 --json > /dev/full'
+    )
     done = subprocess.run(["sh", "-c", command, sys.executable, path, out], cwd=ROOT, capture_output=True, check=False)
     assert (done.returncode, out.is_file()) == (0, True), done.stderr.decode()
