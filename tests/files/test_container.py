@@ -321,3 +321,20 @@ def test_a_file_that_is_cut_while_it_is_open_is_an_error(tmp_path: Path, name: s
             raise SystemExit("read what is not there")
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code), path], check=True, timeout=60)
+
+
+@needs_peak
+def test_a_large_file_is_refused_by_its_header_and_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(png(30_000, 30_000, 8, 2, b""))
+    os.truncate(path, 600 << 20)
+    code = """
+    try:
+        read(Path(sys.argv[1]))
+    except TooLargeError as error:
+        assert "900 megapixels" in str(error), error
+    else:
+        raise SystemExit("it was read")
+    print(peak() - start)
+    """
+    assert peaks(code, path)[0] < 100
