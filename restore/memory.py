@@ -23,7 +23,7 @@ def free_memory(device: torch.device) -> int:
 
         kept = cuda.memory_reserved(device) - cuda.memory_allocated(device)  # by PyTorch, for what comes next
         return int(cuda.mem_get_info(device)[0]) + kept
-    return min(_free_of_machine(), *_free_of_groups())
+    return min([_free_of_machine(), *_free_of_groups()])
 
 
 def _free_of_machine() -> int:

@@ -730,3 +730,14 @@ def test_a_run_whose_streams_are_closed_from_the_start(tmp_path: Path, closed: s
     words = ["sh", "-c", command, sys.executable, path, tmp_path / "out"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, check=False)
     assert (done.returncode, (tmp_path / "out" / "a.png").is_file(), b"Traceback" in done.stderr) == (0, True, False)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+def test_a_fit_is_kept_where_nobody_hears_it(tmp_path: Path) -> None:
+    path, out = picture(tmp_path / "a.png", side=160), tmp_path / "mine.safetensors"
+    command = (
+        '"$0" -m restore adapt noise2score "$1" -o "$2" --minutes 0.01 --kind gaussian --level 0.1 --json > /dev/full'
+    )
+    done = subprocess.run(["sh", "-c", command, sys.executable, path, out], cwd=ROOT, capture_output=True, check=False)
+    assert (done.returncode, out.is_file()) == (0, True), done.stderr.decode()

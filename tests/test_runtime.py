@@ -232,6 +232,12 @@ def test_memory_that_a_container_or_a_scheduler_allows(tmp_path: Path) -> None:
     assert [*memory._free_of_groups(own, tmp_path)] == [90000, 340000]
 
 
+def test_memory_where_nothing_limits_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [*memory._free_of_groups(tmp_path / "missing", tmp_path)] == []
+    monkeypatch.setattr(memory, "_free_of_groups", lambda: iter(()))
+    assert memory.free_memory(CPU) > 0
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs control groups")
 def test_a_group_with_a_limit_leaves_what_it_allows() -> None:
     group = Path("/sys/fs/cgroup/memory") / f"restore-test-{os.getpid()}"

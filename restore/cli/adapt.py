@@ -38,11 +38,11 @@ def adapt(
     from restore.files.folder import find
     from restore.jobs import adapt as job
     from restore.jobs.fitting import Moment
-    from restore.jobs.lines import line, say, say_aside
+    from restore.jobs.lines import line, say, say_aside, say_if_heard
 
     def show(moment: Moment) -> None:
         if is_json:
-            say(line("moment", **vars(moment)))
+            say_if_heard(line("moment", **vars(moment)))
         else:
             left = f"{moment.eta_s / 60:.1f} min to go at most"
             say_aside(f"{moment.seconds:6.1f} s  step {moment.steps:5}  SURE {moment.sure_psnr:.3f} dB  {left}")

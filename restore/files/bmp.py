@@ -11,6 +11,7 @@ from PIL import BmpImagePlugin
 
 from restore.files.container import Limits
 from restore.files.metadata import meta_from
+from restore.files.pieces import Whole
 from restore.files.samples import quantise
 from restore.files.through_pillow import to_canvas
 from restore.picture import Image
@@ -20,7 +21,7 @@ _EMBEDDED, _SRGB = b"DEBM", b"BGRs"
 _METRE = 0.0254
 
 
-def read_bmp(path: Path, view: bytes, limits: Limits) -> Image:
+def read_bmp(path: Path, view: Whole, limits: Limits) -> Image:
     """Read a BMP; see `restore.files.read`."""
     with BmpImagePlugin.BmpImageFile(path) as picture:
         limits.check(path, *picture.size)

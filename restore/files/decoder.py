@@ -83,7 +83,7 @@ def _scan(path: Path, limits: Limits) -> str:
     It says it nowhere else, and then goes on with grey; only here can that be heard without hearing other threads.
     """
     with opened(path, limits) as view:
-        data = view[:]
+        data = view.whole()
         limits.check(path, *jpeg_size(path, data))
         os.ftruncate(_STDERR, 0)
         os.lseek(_STDERR, 0, os.SEEK_SET)

@@ -8,11 +8,12 @@ import numpy as np
 
 from restore.files.container import Limits, optional
 from restore.files.metadata import boxed_colours, exif_body, exif_with_orientation, meta_from
+from restore.files.pieces import Whole
 from restore.files.samples import Canvas, Samples
 from restore.picture import Image
 
 
-def read_heic(path: Path, view: bytes, limits: Limits) -> Image:
+def read_heic(path: Path, view: Whole, limits: Limits) -> Image:
     """Read the primary picture of a HEIC; see `restore.files.read`."""
     pillow_heif = optional(path, "pillow_heif", "reading HEIC", "heif")
     file = pillow_heif.open_heif(path, convert_hdr_to_8bit=False, hdr_to_16bit=False)

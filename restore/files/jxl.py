@@ -14,6 +14,7 @@ from PIL import ImageCms
 from restore.errors import ReadError, WriteError
 from restore.files.container import Limits, optional
 from restore.files.metadata import exif_with_orientation, meta_from
+from restore.files.pieces import Whole
 from restore.files.samples import Canvas, Samples, quantise, strips
 from restore.picture import Image
 
@@ -21,7 +22,7 @@ _BARE = b"\xff\x0a"
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 
 
-def read_jxl(path: Path, view: bytes, limits: Limits) -> Image:
+def read_jxl(path: Path, view: Whole, limits: Limits) -> Image:
     """Read a JPEG XL; its pixels come upright. See `restore.files.read`."""
     stream, found = b"", dict[bytes, bytes]()
     for name, start, end in _boxes(path, view):
@@ -51,7 +52,7 @@ def read_jxl(path: Path, view: bytes, limits: Limits) -> Image:
     return Image(canvas.pixels, canvas.alpha, meta)
 
 
-def _boxes(path: Path, view: bytes) -> Iterator[tuple[bytes, int, int]]:
+def _boxes(path: Path, view: Whole) -> Iterator[tuple[bytes, int, int]]:
     """Give name, start and end of each box's content; a bare stream counts as one box."""
     if view[:2] == _BARE:
         yield b"jxlc", 0, len(view)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from restore.files import ifd
+from restore.files.pieces import Whole
 from restore.picture import Meta
 
 FINEST = 5e7
@@ -54,7 +55,7 @@ def foreign_colours(primaries: int, curve: int) -> tuple[str, ...]:
     return (f"what its colours mean ({', '.join(words)})",) if words else ()
 
 
-def boxed_colours(view: ifd.Buffer, icc: bytes | None) -> tuple[str, ...]:
+def boxed_colours(view: Whole, icc: bytes | None) -> tuple[str, ...]:
     """Say the same of an AVIF or HEIC that has no profile, by its colour box."""
     found = bytes(view[: 1 << 16]).partition(b"colrnclx")[2]
     return () if icc or len(found) < _BOX.size else foreign_colours(*_BOX.unpack_from(found))

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
 from typing import IO
 
 from restore.errors import ReadError
+
+Whole = bytes | mmap.mmap
+"""All bytes of a file."""
+
+LARGE = 256 << 20
+"""Bytes of a file that is mapped after all: what its header promises was not checked yet."""
 
 
 class Pieces:
@@ -39,3 +46,15 @@ class Pieces:
         if len(found) < stop - start:
             raise ReadError(self._path, "became shorter while it was read; run again when nothing writes it")
         return found
+
+    def whole(self) -> Whole:
+        """Return all bytes; those of a large file as a map.
+
+        Raises
+        ------
+        ReadError
+            They cannot be read.
+        """
+        if self._size > LARGE:
+            return mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        return self[:]

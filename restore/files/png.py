@@ -17,6 +17,7 @@ from PIL import PngImagePlugin
 from restore.errors import ReadError
 from restore.files.container import Limits
 from restore.files.metadata import exif_body, foreign_colours, meta_from
+from restore.files.pieces import Whole
 from restore.files.samples import Canvas, Samples, quantise, spans, strips
 from restore.picture import Image
 
@@ -56,7 +57,7 @@ class _Header:
         return sum(rows(-((x - self.width) // dx), -((y - self.height) // dy)) for x, y, dx, dy in _ADAM7)
 
 
-def read_png(path: Path, view: bytes, limits: Limits) -> Image:
+def read_png(path: Path, view: Whole, limits: Limits) -> Image:
     """Read a PNG; see `restore.files.read`."""
     header = _header(path, view, limits)
     parts: dict[bytes, list[tuple[int, int]]] = {}
@@ -99,7 +100,7 @@ def read_png(path: Path, view: bytes, limits: Limits) -> Image:
     return Image(canvas.pixels, canvas.alpha, meta)
 
 
-def _header(path: Path, view: bytes, limits: Limits) -> _Header:
+def _header(path: Path, view: Whole, limits: Limits) -> _Header:
     if len(view) < 33 or view[12:16] != b"IHDR":
         raise ReadError(path, "damaged PNG (its header is cut off); get a fresh copy")
     width, height, depth, colour, packing, filtering, lacing = struct.unpack_from(">IIBBBBB", view, 16)
@@ -109,7 +110,7 @@ def _header(path: Path, view: bytes, limits: Limits) -> _Header:
     return _Header(width, height, depth, colour, bool(lacing))
 
 
-def _chunks(path: Path, view: bytes) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(path: Path, view: Whole) -> Iterator[tuple[bytes, int, int]]:
     """Give name, start and length of each chunk after checking its sum; the last must be IEND."""
     at = len(SIGNATURE)
     while at + 12 <= len(view):
@@ -125,7 +126,7 @@ def _chunks(path: Path, view: bytes) -> Iterator[tuple[bytes, int, int]]:
     raise ReadError(path, f"truncated PNG ({len(view)} bytes, no end mark); get a fresh copy")
 
 
-def _check_rows(path: Path, view: bytes, parts: list[tuple[int, int]], header: _Header) -> None:
+def _check_rows(path: Path, view: Whole, parts: list[tuple[int, int]], header: _Header) -> None:
     """Raise unless the packed rows unpack to the whole picture; nothing larger than a megabyte is held."""
     unpack, found = zlib.decompressobj(), 0
     try:

@@ -31,6 +31,7 @@ from restore.files.bmp import read_bmp, write_bmp
 from restore.files.container import Limits, check_pages, kind_of, opened, suffix, target_format
 from restore.files.heic import read_heic
 from restore.files.jxl import read_jxl, write_jxl
+from restore.files.pieces import Whole
 from restore.files.png import read_png, write_png
 from restore.files.prepare import Page, check_depth, check_finite, page, prepared
 from restore.files.stack import Stack
@@ -47,7 +48,7 @@ def _read_sensor(path: Path, _view: ifd.Buffer, limits: Limits) -> Picture:
     return read_raw(path, limits)
 
 
-_READERS: dict[str, Callable[[Path, bytes, Limits], Picture]] = {
+_READERS: dict[str, Callable[[Path, Whole, Limits], Picture]] = {
     "jpeg": read_jpeg,
     "png": read_png,
     "webp": read_webp,
@@ -195,7 +196,9 @@ def read_here(path: Path, limits: Limits, *, is_stack: bool) -> Any:
                 return read_tiff_stack(path, view, limits)
             is_whole = container in _READERS
             picture = (
-                _READERS[container](path, view[:], limits) if is_whole else _PIECEWISE[container](path, view, limits)
+                _READERS[container](path, view.whole(), limits)
+                if is_whole
+                else _PIECEWISE[container](path, view, limits)
             )
     return [picture] if is_stack else picture
 

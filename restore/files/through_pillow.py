@@ -19,6 +19,7 @@ from PIL import Image as Pillow
 from restore.errors import ReadError, UnsupportedError, WriteError
 from restore.files.container import Limits
 from restore.files.metadata import boxed_colours, exif_body, meta_from
+from restore.files.pieces import Whole
 from restore.files.samples import Canvas, Samples, quantise, spans, strips
 from restore.files.segments import kept
 from restore.picture import Floats, Image
@@ -58,7 +59,7 @@ def to_pillow(image: Image) -> Pillow.Image:
 # ---- JPEG
 
 
-def read_jpeg(path: Path, view: bytes, limits: Limits) -> Image:
+def read_jpeg(path: Path, view: Whole, limits: Limits) -> Image:
     """Read a JPEG; see `restore.files.read`."""
     limits.check(path, *jpeg_size(path, view))
     with JpegImagePlugin.JpegImageFile(path) as picture:
@@ -88,7 +89,7 @@ def read_jpeg(path: Path, view: bytes, limits: Limits) -> Image:
     return Image(canvas.pixels, canvas.alpha, meta)
 
 
-def jpeg_size(path: Path, view: bytes) -> tuple[int, int]:
+def jpeg_size(path: Path, view: Whole) -> tuple[int, int]:
     """Return width and height, and refuse a file that ends before its picture does."""
     at, size = 2, None
     while at + 4 <= len(view):
@@ -160,7 +161,7 @@ def cmyk_to_srgb(ink: Samples, icc: bytes | None, target: Floats) -> None:
 # ---- WebP and AVIF
 
 
-def read_webp(path: Path, view: bytes, limits: Limits) -> Image:
+def read_webp(path: Path, view: Whole, limits: Limits) -> Image:
     """Read the first frame of a WebP; see `restore.files.read`."""
     if len(view) < 30 or len(view) < struct.unpack_from("<I", view, 4)[0] + 8:
         raise ReadError(path, f"truncated WebP ({len(view)} bytes); get a fresh copy")
@@ -171,7 +172,7 @@ def read_webp(path: Path, view: bytes, limits: Limits) -> Image:
         return _with_info(path, "webp", picture, extra)
 
 
-def _webp_size(view: bytes) -> tuple[int, int]:
+def _webp_size(view: Whole) -> tuple[int, int]:
     name = view[12:16]
     if name == b"VP8X":
         width, height = (int.from_bytes(view[at : at + 3], "little") + 1 for at in (24, 27))
@@ -183,7 +184,7 @@ def _webp_size(view: bytes) -> tuple[int, int]:
     return width, height
 
 
-def _is_lossless(view: bytes) -> bool:
+def _is_lossless(view: Whole) -> bool:
     """Whether the first picture chunk is a lossless one."""
     at = 12
     while at + 8 <= len(view):
@@ -194,7 +195,7 @@ def _is_lossless(view: bytes) -> bool:
     return False
 
 
-def read_avif(path: Path, view: bytes, limits: Limits) -> Image:
+def read_avif(path: Path, view: Whole, limits: Limits) -> Image:
     """Read the first frame of an AVIF, more than 8 bits through OpenCV; see `restore.files.read`."""
     for place in re.finditer(rb"ispe", bytes(view[: 1 << 16])):  # libavif calls a large picture a damaged one
         if place.end() + 12 <= len(view):

@@ -338,3 +338,20 @@ def test_what_rounding_takes_from_few_counts_is_said(tmp_path):
     deep = Image(np.full((9, 9, 1), 100 / 65535, np.float32), meta=Meta(bits=16))
     assert not_kept(tmp_path / "a.tif", deep) == ()
     assert "by -100%" in not_kept(tmp_path / "a.tif", deep, 8)[0]
+
+
+@needs_peak
+def test_a_large_file_is_refused_by_its_header_and_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(png(30_000, 30_000, 8, 2, b""))
+    os.truncate(path, 600 << 20)
+    code = """
+    try:
+        read(Path(sys.argv[1]))
+    except TooLargeError as error:
+        assert "900 megapixels" in str(error), error
+    else:
+        raise SystemExit("it was read")
+    print(peak() - start)
+    """
+    assert peaks(code, path)[0] < 100
