@@ -6,6 +6,7 @@ from restore.files import ifd
 from restore.files.segments import resources
 
 _PHOTOSHOP, _LAYERS, _IMAGEJ = 34377, 37724, {50838, 50839}
+_DROPPED = {_LAYERS: "Photoshop's layers", ifd.SUB_IFDS: "smaller copies (a pyramid's, SubIFDs)"}
 STRUCTURE = frozenset(
     {*range(254, 260), *range(262, 267), 273, *range(277, 282), 284, *range(288, 294), 297, 301, 317, 320, 321}
     | {*range(322, 328), 330, *range(332, 348), *range(512, 522), 529, 530, 532}
@@ -19,8 +20,9 @@ def only_in_tiff(tags: ifd.Tree) -> tuple[ifd.Entries, list[str]]:
     """Return the tags that a TIFF alone keeps, and what is dropped, in phrases.
 
     Those are ImageJ's, Photoshop's without thumbnail and layers, and what is too large for EXIF; 64 MiB at most.
+    Smaller copies are dropped, too, as they show the old picture.
     """
-    found, dropped = {}, ["Photoshop's layers"] if _LAYERS in tags else []
+    found, dropped = {}, [words for tag, words in _DROPPED.items() if tag in tags]
     for tag, item in tags.items():
         if not isinstance(item, ifd.Entry):
             continue

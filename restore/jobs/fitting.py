@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import Literal
 
@@ -81,8 +81,8 @@ class Fit:
     ) -> list[Moment]:
         """Learn until time or steps are up, nothing is gained any more, or somebody cancels; return all looks."""
         begin = time.monotonic()
-        self.doubt = max(0.0, LEAST * float(self.law.variance_in(self.exam).mean()) - self.risk())
-        curve = [Moment(0.0, self.look(), 0, seconds)]
+        risks = [self.risk()]
+        curve = [Moment(0.0, self.psnr(risks[0]), 0, seconds)]
         on_moment(curve[0])
         optimiser = torch.optim.Adam(self.net.parameters(), self.rate, betas=(0.9, 0.99))
         taken, best_at = 0, 0
@@ -96,13 +96,14 @@ class Fit:
             if done < 1 and done - looked < 1 / LOOKS:
                 continue
             looked = done
-            curve.append(Moment(passed, self.look(), taken, max(0.0, passed / done - passed)))
+            risks.append(self.risk())
+            curve.append(Moment(passed, self.psnr(risks[-1]), taken, max(0.0, passed / done - passed)))
             on_moment(curve[-1])
-            if curve[-1].sure_psnr > max(m.sure_psnr for m in curve[:-1]):
+            if risks[-1] < min(risks[:-1]):
                 best_at, self.best = len(curve), {k: v.clone() for k, v in self.mean.state_dict().items()}
             if len(curve) - best_at > PATIENCE:
                 break
-        return curve
+        return [replace(moment, sure_psnr=self.psnr(risk)) for moment, risk in zip(curve, risks, strict=True)]
 
     def step(self, optimiser: torch.optim.Optimizer, steps: int) -> None:
         """Learn from one batch."""
@@ -145,12 +146,13 @@ class Fit:
     def _draw(self, below: int) -> int:
         return int(torch.randint(below, (1,), generator=self.generator))
 
-    def look(self) -> float:
-        """Return the PSNR of the held-out parts with the averaged weights, estimated without a clean picture.
+    def psnr(self, risk: float) -> float:
+        """Return an estimated risk of the held-out parts in decibels below their white.
 
-        Where a level that is a little too high makes the risk at the start less than can be, as much is added to all.
+        Where a level that is a little too high makes a risk less than can be, as much is added to all.
         """
-        return -10 * math.log10(max(self.risk() + self.doubt, 1e-9))
+        self.doubt = max(self.doubt, LEAST * float(self.law.variance_in(self.exam).mean()) - risk)
+        return -10 * math.log10(max(risk + self.doubt, 1e-9))
 
     @torch.no_grad()
     def risk(self) -> float:

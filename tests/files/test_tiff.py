@@ -312,3 +312,11 @@ def test_channels_in_no_known_order_are_refused(tmp_path):
     (tmp_path / "a.tif").write_bytes(body.replace(planar + b"\1\0", planar + b"\1\4"))
     with pytest.raises(ReadError, match="planar configuration 1025"):
         read(tmp_path / "a.tif")
+
+
+def test_copies_of_a_pyramid_that_are_not_kept_are_said(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as file:
+        file.write(np.zeros((64, 64), np.uint8), subifds=1, photometric="minisblack")
+        file.write(np.zeros((32, 32), np.uint8), subfiletype=1, photometric="minisblack")
+    (said,) = not_kept(tmp_path / "b.tif", read(tmp_path / "a.ome.tif"))
+    assert "a pyramid's" in said
