@@ -23,16 +23,25 @@ FEW = 1 / 15
 """Share of white up to which values of 16 bits look like counts of a camera with 12."""
 
 
+OPEN = (4 / 255, 1 - 4 / 255)
+"""Values between which noise shows; beyond, black and white cut it off."""
+
+DRAWN, UNSURE = 0.6, 0.25
+"""Share of neighbours that are the very same from which a picture looks drawn, unless its noise is this sure: photos in
+heavy JPEG compression have flat blocks, too."""
+
+
 def look(picture: Picture, level: Noise) -> Look:
     """Return what methods may know of a picture before they offer."""
     if isinstance(picture, RawImage):
         return Look(Domain.MOSAIC, level, float(np.clip(picture.mosaic, 0, 1).mean()), 4)
-    return Look(Domain.SRGB, level, float(luma(picture.pixels).mean()), picture.pixels.shape[2])
+    lights = float(np.quantile(picture.pixels[::2, ::2].max(2), 0.999))
+    return Look(Domain.SRGB, level, float(luma(picture.pixels).mean()), picture.pixels.shape[2], lights)
 
 
 def step(picture: Picture, level: Noise, role: Role, strength: float = 1.0) -> Step | None:
     """Return the step with the highest offer to do this to the picture as it stands, or None."""
-    if role is Role.LIGHT and _are_counts(picture):
+    if (role is Role.LIGHT and _are_counts(picture)) or _is_drawn(picture, level):
         return None
     seen = look(picture, level)
     best: tuple[Offer, str] | None = None
@@ -52,6 +61,8 @@ def step(picture: Picture, level: Noise, role: Role, strength: float = 1.0) -> S
 def nothing(picture: Picture, level: Noise) -> Step:
     """Return the step that leaves a picture alone, with the reason, and a hint for what looks like counts."""
     reason = f"no visible noise ({level.sigma * 255:.1f}/255 measured): nothing to do"
+    if level.is_visible:
+        reason = "drawn, not photographed: most neighbouring pixels are the very same, so nothing is noise"
     if _are_counts(picture):
         reason += "; values end far below white: if these are counts, say what is white"
     return Step(method="none", reason=reason)
@@ -62,6 +73,17 @@ def _are_counts(picture: Picture) -> bool:
     if isinstance(picture, RawImage) or picture.meta.bits <= 8 or picture.meta.is_float:
         return False
     return 0 < float(picture.pixels.max(initial=0)) < FEW
+
+
+def _is_drawn(picture: Picture, level: Noise) -> bool:
+    """Tell whether a picture is a screenshot or drawing: noise would make neighbours differ, but at black and white."""
+    if isinstance(picture, RawImage) or level.confidence >= UNSURE or picture.pixels.shape[1] < 2:
+        return False
+    rows = picture.pixels[:: max(1, len(picture.pixels) // 512)]
+    before, after = rows[:, :-1], rows[:, 1:]
+    is_open = (after.max(2) > OPEN[0]) & (after.min(2) < OPEN[1])
+    is_same = (before == after).all(2)
+    return float(is_same[is_open].mean() if is_open.any() else is_same.mean()) >= DRAWN
 
 
 def exposure(raw: RawImage) -> float:
