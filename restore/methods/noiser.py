@@ -248,9 +248,11 @@ def load(settings: NoiserSettings, state: State | None, compute: Compute) -> Lig
 def offer(look: Look) -> Offer | None:
     """Offer for really dark pictures; not where lights reach white: it was exposed for them, and is meant to be dark.
 
-    Not for pictures of one channel: many are measurements, of which nobody wants the values changed.
+    Not where noise is stronger than the picture, which comes out in blotches of wrong colour; nor for pictures of one
+    channel: many are measurements, of which nobody wants the values changed.
     """
-    if look.channels == 1 or look.brightness >= DARK or look.lights >= BRIGHT:
+    is_drowned = look.noise.sigma > look.brightness
+    if look.channels == 1 or look.brightness >= DARK or look.lights >= BRIGHT or is_drowned:
         return None
     return Offer(1.0, f"the picture is dark: mean brightness {look.brightness:.2f} of 1")
 
