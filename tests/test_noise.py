@@ -304,3 +304,13 @@ def test_shadows_that_a_camera_smoothed_do_not_hide_the_noise_of_the_light() -> 
     values = np.rint(1023 * (light + noise)) / 1023
     found = estimate(RawImage(values.astype(np.float32), ((0, 1), (1, 2)), ((0.0, 0.0), (0.0, 0.0)), 1023.0))
     assert found.gain == pytest.approx(gain, rel=0.15)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("width", [10, 41, 90])
+def test_a_frame_is_not_measured(width: int, channels: int) -> None:
+    """Its blocks would be the flattest of all, and those that it shares with the picture the next."""
+    noise = 0.05 * np.random.default_rng(0).standard_normal((200, 256, channels), np.float32)
+    noisy = degrade.quantise(scene(channels=channels)[:200] + noise)
+    framed = np.pad(noisy, ((width, width), (width, width), (0, 0)), constant_values=200 / 255)
+    assert estimate(Image(framed)).sigma == pytest.approx(0.05, rel=0.12)
