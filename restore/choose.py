@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from restore.colour import luma
 from restore.method import Look, Offer, Role
 from restore.noise import Noise
 from restore.picture import Domain, Picture, RawImage
-from restore.recipe import Step
+from restore.recipe import AUTO, Step
 
 MIDDLE_GREY = 0.18
 """Where the mean of a well exposed scene lies, in linear light."""
@@ -56,6 +57,13 @@ def step(picture: Picture, level: Noise, role: Role, strength: float = 1.0) -> S
         return None
     offer, name = best
     return Step(method=name, settings=dict(offer.settings), strength=strength, reason=offer.reason)
+
+
+def only_denoises(steps: Iterable[Step]) -> bool:
+    """Tell whether steps take noise from developed pictures, or may choose to, and nothing else."""
+    names = {step.method for step in steps} - {"none"}
+    rest = [methods.get(name) for name in names - {AUTO}]
+    return bool(names) and all(method.role is Role.DENOISE and method.domain is Domain.SRGB for method in rest)
 
 
 def nothing(picture: Picture, level: Noise) -> Step:
