@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -20,16 +21,26 @@ MOST_STOPS = 5.0
 """Brightening beyond this shows nothing but noise."""
 
 
+OPEN = (4 / 255, 1 - 4 / 255)
+"""Values between which noise shows; beyond, black and white cut it off."""
+
+DRAWN, UNSURE = 0.6, 0.25
+"""Share of neighbours that are the very same from which a picture looks drawn, unless its noise is this sure: photos in
+heavy JPEG compression have flat blocks, too."""
+
+
 def look(picture: Picture, level: Noise) -> Look:
     """Return what methods may know of a picture before they offer."""
     if isinstance(picture, RawImage):
         return Look(Domain.MOSAIC, level, float(np.clip(picture.mosaic, 0, 1).mean()), 4)
-    return Look(Domain.SRGB, level, float(luma(picture.pixels).mean()), picture.pixels.shape[2])
+    lights = float(np.quantile(picture.pixels[::2, ::2].max(2), 0.999))
+    return Look(Domain.SRGB, level, float(luma(picture.pixels).mean()), picture.pixels.shape[2], lights)
 
 
 def step(picture: Picture, level: Noise, role: Role, strength: float = 1.0) -> Step | None:
     """Return the step with the highest offer to do this to the picture as it stands, or None."""
-    if role is Role.LIGHT and isinstance(picture, Image) and picture.are_counts:
+    is_counted = isinstance(picture, Image) and picture.are_counts
+    if (role is Role.LIGHT and is_counted) or _is_drawn(picture, level):
         return None
     seen = look(picture, level)
     best: tuple[Offer, str] | None = None
@@ -46,9 +57,18 @@ def step(picture: Picture, level: Noise, role: Role, strength: float = 1.0) -> S
     return Step(method=name, settings=dict(offer.settings), strength=strength, reason=offer.reason)
 
 
+def only_denoises(steps: Iterable[Step]) -> bool:
+    """Tell whether steps take noise from developed pictures, or may choose to, and nothing else."""
+    names = {step.method for step in steps} - {"none"}
+    rest = [methods.get(name) for name in names - {AUTO}]
+    return bool(names) and all(method.role is Role.DENOISE and method.domain is Domain.SRGB for method in rest)
+
+
 def nothing(level: Noise, hint: str) -> Step:
     """Return the step that leaves a picture alone, with the reason, and a hint."""
     reason = f"no visible noise ({level.sigma * 255:.1f}/255 measured): nothing to do"
+    if level.is_visible:
+        reason = "drawn, not photographed: most neighbouring pixels are the very same, so nothing is noise"
     return Step(method="none", reason="; ".join(filter(None, (reason, hint))))
 
 
@@ -59,6 +79,17 @@ def unit(picture: Image, recipe: Recipe) -> tuple[float, float] | None:
     names = [step.method for step in recipe.steps]
     is_needed = any(name == AUTO or not methods.get(name).takes_any_unit for name in names if name != "none")
     return picture.unit() if is_needed else None
+
+
+def _is_drawn(picture: Picture, level: Noise) -> bool:
+    """Tell whether a picture is a screenshot or drawing: noise would make neighbours differ, but at black and white."""
+    if isinstance(picture, RawImage) or picture.are_counts or level.confidence >= UNSURE or picture.pixels.shape[1] < 2:
+        return False
+    rows = picture.pixels[:: max(1, len(picture.pixels) // 512)]
+    before, after = rows[:, :-1], rows[:, 1:]
+    is_open = (after.max(2) > OPEN[0]) & (after.min(2) < OPEN[1])
+    is_same = (before == after).all(2)
+    return float(is_same[is_open].mean() if is_open.any() else is_same.mean()) >= DRAWN
 
 
 def exposure(raw: RawImage) -> float:

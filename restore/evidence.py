@@ -48,6 +48,9 @@ it is not white noise."""
 STAYS, PLAIN_NOISE = 0.6, 12 / 255
 """Share of the noise that a step at full strength must take at the least, where there was at least so much of it."""
 
+OUTLIER = 6.0
+"""So many times the noise is more than noise ever is."""
+
 NEWLY_CLIPPED = 0.02
 """Share of values that a step may clip."""
 
@@ -132,7 +135,7 @@ def findings(
     )
     found.append(level)
     windows = [(b, b + (a - b) / promise.strength) for b, a in _windows(before, after)]
-    removed = float(np.sqrt(np.mean([np.mean((b - a) ** 2) for b, a in windows])))
+    removed = float(np.sqrt(np.mean([np.mean(_power(b, a, noise, domain)) for b, a in windows])))
     found += _removed(removed, noise, left, promise.strength)
     if removed > 0.2 / 255:
         pairs = [(np.mean(b, 0), np.mean(a, 0)) for b, a in windows]
@@ -193,6 +196,14 @@ def _level(before: Floats, after: Floats, noise: Noise, promised: float) -> Find
     what = "brightness or colour changed" if is_alarm else f"brightness and colour {kept}"
     says = f"levels moved by {worst:+.2%} of white at most ({limit:.2%} is allowed): {what}"
     return Finding("level", abs(worst), limit, is_alarm, weight, says)
+
+
+def _power(before: Floats, after: Floats, noise: Noise, domain: Domain) -> Floats:
+    """Square what was removed; hot pixels of a mosaic, which are no noise, count as `OUTLIER` times the noise there."""
+    power = (before - after) ** 2
+    if domain is Domain.MOSAIC:
+        np.minimum(power, OUTLIER**2 * (noise.gain * np.maximum(after, 0) + noise.read**2), out=power)
+    return power
 
 
 def _removed(removed: float, noise: Noise, left: Noise | None, strength: float) -> Iterator[Finding]:

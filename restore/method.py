@@ -77,12 +77,15 @@ class Look:
         Where the picture stands: a mosaic is looked at as MOSAIC first, then again as SRGB after development.
     brightness
         Mean luma, 0...1, as displayed.
+    lights
+        How bright its brightest thousandth is at the least, by the largest channel, 0...1.
     """
 
     domain: Domain
     noise: Noise
     brightness: float
     channels: int
+    lights: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,7 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
     Parameters
     ----------
     with_uncertainty
-        Also compute the standard error of each value of the last step, where it can be known; costs four more runs
-        where the method knows none of its own.
+        Also compute the standard error of each value of the last step, where it can be known: four more runs at most.
 
     Raises
     ------
@@ -63,6 +62,9 @@ def run(picture: Picture, recipe: Recipe, runtime: Runtime, *, with_uncertainty:
         decided, found = found.recipe.model_copy(update={"white": recipe.white}), found.unscaled(*unit, recipe.white)
         made = picture if is_same else replace(found.picture, meta=picture.meta)
         return replace(found, picture=made, recipe=decided)
+    if isinstance(picture, Image) and choose.only_denoises(recipe.steps) and (toned := noise.toned(picture)):
+        greys = run(toned[0].grey(picture), recipe, runtime, with_uncertainty=with_uncertainty)
+        return greys.coloured(picture, toned[0])
     hint = picture.hint() if isinstance(picture, Image) else ""
     return _run(picture, recipe, runtime, with_uncertainty, hint)
 
@@ -142,9 +144,9 @@ class _Run:
         """Note on a mosaic that steps have changed what the DNG says of its noise to the next program."""
         done = [r for r in self.reports if methods.get(r.step.method).domain is Domain.MOSAIC]
         if isinstance(self.picture, RawImage) and done:
-            extra = self.picture.meta.extra
-            extra = extra | noise_left(done, self._measured(), extra.get("noise_profile"))
-            self.picture = replace(self.picture, meta=replace(self.picture.meta, extra=extra))
+            meta = self.picture.meta
+            extra = meta.extra | noise_left(done, self._measured(), meta.extra.get("noise_profile"))
+            self.picture = replace(self.picture, meta=replace(meta, extra=extra))
 
     def choose(self, strength: float) -> None:
         """Run what ``auto`` chooses, looking anew before each: on the mosaic first, then on the developed picture."""
@@ -161,8 +163,7 @@ class _Run:
 
     def _take(self, role: Role, strength: float) -> bool:
         """Run the best offer for a role on the picture as it stands now, and tell whether there was one."""
-        step = choose.step(self.picture, self.noise(), role, strength)
-        if step is not None:
+        if (step := choose.step(self.picture, self.noise(), role, strength)) is not None:
             self.do(step)
         return step is not None
 

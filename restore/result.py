@@ -7,11 +7,17 @@ from dataclasses import asdict, dataclass, field, replace
 from math import prod
 from typing import Any, Self
 
+import numpy as np
+
 from restore.evidence import Finding
 from restore.noise import Noise
+from restore.noise.tone import Tone
 from restore.picture import Image, Picture
 from restore.recipe import Recipe, Step
 from restore.tiling import Seams
+
+TONED = "toned black and white: its grey was restored, and its tone kept"
+"""What is noted of such pictures."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,20 @@ class Result:
         assert isinstance(self.picture, Image)
         deviation = self.uncertainty and self.uncertainty.widened(channels)
         return replace(self, picture=self.picture.widened(channels), uncertainty=deviation)
+
+    def coloured(self, before: Image, tone: Tone) -> Self:
+        """Return the result of a toned picture's grey with its colours."""
+        assert isinstance(self.picture, Image)
+        grey, deviation = self.picture.pixels, self.uncertainty
+        pixels = tone.moved(before.pixels, grey)
+        if deviation is not None:
+            deviation = replace(deviation, pixels=deviation.pixels * np.abs(np.asarray(tone.slopes, np.float32)))
+        reports = tuple(
+            replace(report, facts={**report.facts, "notes": [TONED, *report.facts.get("notes", [])]})
+            for report in self.reports
+        )
+        picture = replace(self.picture, pixels=pixels)
+        return replace(self, picture=picture, uncertainty=deviation, reports=reports)
 
     @property
     def alarms(self) -> tuple[str, ...]:

@@ -33,6 +33,35 @@ def test_dark_pictures_are_lit_and_denoised(shared: Path) -> None:
     assert roles(degrade.degrade(clean, "low_light gamma=3 sigma=5/255", seed=0)) == [Role.LIGHT, Role.DENOISE]
 
 
+def test_dark_pictures_whose_lights_reach_white_are_meant_so(shared: Path) -> None:
+    """A stage, a night with lamps: a photo that is too dark has room above its lights."""
+    night = files.read(shared / "data/test/kodak/kodim03.png").pixels * 0.15
+    assert roles(Image(night)) == [Role.LIGHT]
+    night[:6, :200] = 1
+    assert roles(Image(night)) == []
+
+
+def drawn(ground: float) -> Image:
+    """Return large pixels of four colours over a ground: no place is flat, and none is noisy."""
+    values = np.random.default_rng(0).choice(np.array([0, 0.05, 0.1, 0.2], np.float32), (50, 60, 1))
+    return Image(np.kron(values, np.ones((4, 4, 3), np.float32)) * [1, 0.9, 0.8] + np.float32(ground))
+
+
+@pytest.mark.parametrize("ground", [0.02, 0.4])
+def test_drawings_and_screenshots_are_left_alone(ground: float) -> None:
+    picture = drawn(ground)
+    assert noise.estimate(picture).is_visible
+    assert (float(picture.pixels.mean()) < 0.2) == (ground < 0.1)
+    result = pipeline.run(picture, Recipe(), Runtime(device="cpu"))
+    assert result.picture is picture or np.array_equal(result.picture.pixels, picture.pixels)
+    assert "drawn" in result.reports[0].step.reason
+
+
+def test_what_is_said_of_the_noise_of_a_drawing_counts() -> None:
+    picture = drawn(0.4)
+    assert choose.step(picture, noise.given(0.05, 3), Role.DENOISE) is not None
+
+
 def test_noise_that_lighting_brings_out_is_removed() -> None:
     """In the dark picture the noise is too weak to be offered for; auto looks again when it is lit."""
     y, x = np.mgrid[:160, :160] / 40

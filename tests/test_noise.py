@@ -323,3 +323,13 @@ def test_counts_stored_in_more_bits_have_the_same_noise() -> None:
     found, expected = estimate(few), estimate(seen)
     assert found.sigma * 65535 == pytest.approx(expected.sigma * counts.max(), rel=1e-3)
     assert (found.correlation, found.confidence) == pytest.approx((expected.correlation, expected.confidence), abs=1e-3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("width", [10, 41, 90])
+def test_a_frame_is_not_measured(width: int, channels: int) -> None:
+    """Its blocks would be the flattest of all, and those that it shares with the picture the next."""
+    noise = 0.05 * np.random.default_rng(0).standard_normal((200, 256, channels), np.float32)
+    noisy = degrade.quantise(scene(channels=channels)[:200] + noise)
+    framed = np.pad(noisy, ((width, width), (width, width), (0, 0)), constant_values=200 / 255)
+    assert estimate(Image(framed)).sigma == pytest.approx(0.05, rel=0.12)

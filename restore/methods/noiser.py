@@ -22,6 +22,8 @@ from restore.tiling import TileOp
 
 DARK = 0.2
 """Mean luma below which ``auto`` lights a picture: photos that are meant to be dark lie mostly above."""
+BRIGHT = 0.9
+"""Lights from which a dark picture is no underexposed one: a night, a stage, a studio's shadows."""
 WELL_EXPOSED = (0.35, 0.75)
 """Mean luma between which ``protect`` leaves a picture alone."""
 FLAT = 1e-3
@@ -244,11 +246,13 @@ def load(settings: NoiserSettings, state: State | None, compute: Compute) -> Lig
 
 
 def offer(look: Look) -> Offer | None:
-    """Offer for dark pictures; those that are meant to be dark cannot be told apart, so only for really dark ones.
+    """Offer for really dark pictures; not where lights reach white: it was exposed for them, and is meant to be dark.
 
-    Not for pictures of one channel: many are measurements, of which nobody wants the values changed.
+    Not where noise is stronger than the picture, which comes out in blotches of wrong colour; nor for pictures of one
+    channel: many are measurements, of which nobody wants the values changed.
     """
-    if look.channels == 1 or look.brightness >= DARK:
+    is_drowned = look.noise.sigma > look.brightness
+    if look.channels == 1 or look.brightness >= DARK or look.lights >= BRIGHT or is_drowned:
         return None
     return Offer(1.0, f"the picture is dark: mean brightness {look.brightness:.2f} of 1")
 

@@ -22,7 +22,7 @@ from restore.nets.sid_unet import SidUNet, is_sid
 from restore.nets.unshuffle_unet import UnshuffleUNet
 from restore.objectives import sure
 from restore.picture import Domain, RawImage
-from restore.raw import bayer
+from restore.raw import bayer, hot
 from restore.raw.mean import COARSE, HALO, lost_mean
 from restore.tiling import Finish, Seams, TileOp
 
@@ -48,6 +48,7 @@ class PnnpSettings(Settings):
         low=0,
         high=1000,
     )
+    hot: bool = knob(True, "Repair hot pixels: single sites that shine far out of calm surroundings")
 
 
 class Level(NamedTuple):
@@ -93,6 +94,10 @@ class RawDenoiser:
         device, dtype = self.compute.device, self.compute.dtype
         gain, read = level.gain.to(device), level.read.clamp_min(_QUIET / 10).to(device)
 
+        def stable_of(tile: Tensor) -> Tensor:
+            stable = stabilise(tile, gain, read)
+            return hot.cooled(stable) if self.settings.hot else stable
+
         def noise(stable: Tensor) -> Tensor:
             details, beside = compressed(stable[None], self.linear)
             found: Tensor = self.net(details.to(dtype), beside.to(dtype))[0].float()
@@ -104,7 +109,7 @@ class RawDenoiser:
             return _local_mean(gain * values.clamp_min(0) + read * read) * (values < 0.9999)
 
         with torch.inference_mode():
-            parts = [stabilise(part.to(device), gain, read) for part in _parts(scene.planes)]
+            parts = [stable_of(part.to(device)) for part in _parts(scene.planes)]
             trust = round(sure.trust(noise, parts, weigh, step=0.1, enough=_ENOUGH), 3)
         if trust < 0.95:
             scene.report["trust"] = trust
@@ -113,15 +118,20 @@ class RawDenoiser:
             )
 
         def run(tile: Tensor) -> Tensor:
-            stable = stabilise(tile, gain, read)
+            stable = stable_of(tile)
             return restored(stable - trust * noise(stable), gain, read)
 
         def finish(tile: Tensor, clean: Tensor) -> Tensor:
-            return _clipped_kept(tile, clean + lost_mean(tile, clean, *(x.to(tile.device) for x in (gain, read))))
+            here = gain.to(tile.device), read.to(tile.device)
+            is_blown = tile >= 1  # nothing is known of the light there
+            if self.settings.hot and is_blown.any():
+                stable = stabilise(tile, *here)
+                is_blown &= hot.cooled(stable) == stable
+            return torch.where(is_blown, tile, clean + lost_mean(tile, clean, *here))
 
         return TileOp(
             run,
-            halo=self.net.radius + WINDOW // 2,
+            halo=self.net.radius + WINDOW // 2 + hot.REACH,
             multiple=COARSE,
             finish=Finish(finish, HALO, COARSE),
             bytes_per_pixel=120 + 170 * dtype.itemsize,  # measured: 390 in bfloat16, 790 in float32
@@ -155,11 +165,6 @@ def _parts(planes: Tensor) -> list[Tensor]:
 
 def _local_mean(values: Tensor) -> Tensor:
     return F.avg_pool2d(values, WINDOW, 1, WINDOW // 2, count_include_pad=False)
-
-
-def _clipped_kept(tile: Tensor, clean: Tensor) -> Tensor:
-    """Leave what the sensor saturated as it is: nothing is known of the light there."""
-    return torch.where(tile >= 1, tile, clean)
 
 
 def _spans(record: SensorRecord) -> Tensor:
@@ -237,7 +242,7 @@ def _corrected(op: TileOp, profile: Profile, settings: PnnpSettings, scene: Scen
     def run(whole: Tensor) -> Tensor:
         height, width = whole.shape[1:]
         level = torch.where(whole >= 1, whole, whole - planes[:, :height, :width].to(whole.device))
-        level[bad] = _median_of_neighbours(level)[bad]
+        level[bad] = hot.median_of_neighbours(level)[bad]
         return tiling.apply(op, level, tile=_TILE, device=str(whole.device)).to(whole.device)
 
     return TileOp(run, seams=Seams.WHOLE, bytes_per_pixel=64)
@@ -250,14 +255,6 @@ def _bad_planes(profile: Profile, record: SensorRecord) -> Tensor:
         rows, columns = profile.maps.bad.T
         mask[rows, columns] = True
     return torch.from_numpy(np.ascontiguousarray(bayer.pack(mask, record.cfa)))
-
-
-def _median_of_neighbours(planes: Tensor) -> Tensor:
-    """Median of the eight neighbours of the same colour, ``(4, H, W)``; at the border, of those there are."""
-    padded = F.pad(planes[None], (1, 1, 1, 1), mode="replicate")[0]
-    height, width = planes.shape[1:]
-    moved = [padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3) if (y, x) != (1, 1)]
-    return torch.stack(moved).median(0).values
 
 
 def load(settings: PnnpSettings, state: State | None, compute: Compute) -> RawDenoiser:

@@ -22,6 +22,8 @@ from restore.nets.restormer import padded
 from restore.picture import Domain
 from restore.tiling import Seams, Span, TileOp
 
+TAUGHT = -1.0, 3.0  # values that the network can bear; what lies beyond, as light in HDR pictures, is kept
+
 PART, PARTS = 128, (3, 4)
 """Side of the parts that are looked at, and how many of them down and across at the most."""
 
@@ -75,7 +77,7 @@ class Ours:
 
     def prepare(self, scene: Scene, /) -> TileOp:
         """Look at parts of the picture, and leave it alone where it looks clean."""
-        shares, code = self._seen(scene.planes)
+        shares, code = self._seen(scene.planes.clamp(*TAUGHT))
         scene.report["recognised"] = {kind: round(share, 3) for kind, share in shares.items()}
         says = f"looks clean ({shares['clean']:.0%})" if shares["clean"] >= CLEAN else in_words(shares)
         if self.settings.protect and not is_spoilt(shares):
@@ -87,9 +89,9 @@ class Ours:
             scene.note("the network learnt from colour pictures and does little about the noise of grey ones")
 
         def run(tile: Tensor) -> Tensor:
-            colour = tile.expand(3, -1, -1)[None].to(self.compute.dtype)
-            restored: Tensor = self.net(colour, code)[0].float()
-            return restored.mean(0, keepdim=True) if tile.shape[0] == 1 else restored
+            seen = tile.clamp(*TAUGHT)
+            restored: Tensor = self.net(seen.expand(3, -1, -1)[None].to(self.compute.dtype), code)[0].float()
+            return (restored.mean(0, keepdim=True) if tile.shape[0] == 1 else restored) + (tile - seen)
 
         size = 80 * self.compute.dtype.itemsize
         return TileOp(run, halo=self.net.radius, multiple=self.net.multiple, bytes_per_pixel=size)
@@ -153,9 +155,9 @@ class Official:
     def prepare(self, scene: Scene, /) -> TileOp:
         """Find the features' network, and choose how to compute by the memory there is."""
         dino = self._dino()
-        per_pixel = [WHOLE_BYTES, STRIP_BYTES if self.net.has_strips else WHOLE_BYTES]
-        scale = self.compute.dtype.itemsize / 4
-        per_pixel = [round((each + (FEATURE_BYTES if dino else 0)) * scale) for each in per_pixel]
+        strip = STRIP_BYTES if self.net.has_strips else WHOLE_BYTES
+        more, size = FEATURE_BYTES if dino else 0, self.compute.dtype.itemsize
+        per_pixel = [round((each + more) * size / 4) for each in (WHOLE_BYTES, strip)]
         _, height, width = scene.planes.shape
         way, side = chosen(scene.tiles, (height, width), per_pixel, free_memory(self.compute.device))
         says = {
@@ -193,9 +195,8 @@ class Official:
         return dino
 
     def _work(self, dino: DinoV2 | None, height: int, width: int) -> float:
-        whole = [-(-n // 16) * 16 for n in (height, width)]
-        seen = dino.work(whole[0], whole[1], dino.taps(self.settings.taps)) if dino else 0.0
-        return seen + self.net.work(height, width)
+        whole = (-(-height // 16) * 16, -(-width // 16) * 16)
+        return (dino.work(*whole, dino.taps(self.settings.taps)) if dino else 0.0) + self.net.work(height, width)
 
     def _run(self, tile: Tensor, dino: DinoV2 | None, rows: int, heard: Callable[[float], None]) -> Tensor:
         picture = tile.expand(3, -1, -1)[None]

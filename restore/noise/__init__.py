@@ -1,6 +1,6 @@
 """What is known about a picture's noise: the record, and its estimate from the picture alone."""
 
-from restore.noise.level import estimate, relative
+from restore.noise.level import estimate, relative, toned
 from restore.noise.record import CORRELATED, Noise, given, parse_level
 
-__all__ = ["CORRELATED", "Noise", "estimate", "given", "parse_level", "relative"]
+__all__ = ["CORRELATED", "Noise", "estimate", "given", "parse_level", "relative", "toned"]

@@ -31,6 +31,7 @@ from restore.noise import mosaic
 from restore.noise.record import Noise
 from restore.noise.shot import shot_and_read
 from restore.noise.spectra import RINGS, Spectra, features, measure
+from restore.noise.tone import Tone, tone_of
 from restore.picture import Floats, Image, RawImage
 
 Reals = NDArray[np.floating[Any]]
@@ -43,6 +44,9 @@ _SURE = (1.15, 1.8)
 
 _NOISY = (0.5, 0.8)
 """Share of noise in what regions of a mosaic show: up to the first the line counts, from the second the regions."""
+
+_OFF = 0.4
+"""Share of the noise that may lie off the tone of black and white that was toned."""
 
 _MEASURED = 0.999
 """Largest confidence of what was measured: one is for what was given."""
@@ -61,7 +65,7 @@ def estimate(picture: Image | RawImage) -> Noise:
     The total is measured for developed pictures whether the noise is white or not. A mosaic is taken to have
     white noise, each site of its pattern for itself. Saturated and black areas are left out. A picture with a
     side shorter than 8 pixels (a mosaic: 8 periods of its pattern) has confidence 0. Black and white stored as
-    colour is measured as one channel.
+    colour, toned or not, is measured as one channel.
     """
     if isinstance(picture, RawImage):
         return _of_mosaic(picture)
@@ -71,6 +75,9 @@ def estimate(picture: Image | RawImage) -> Noise:
     if picture.are_counts:  # the regression knows noise that can be seen
         most = float(picture.pixels.max())
         return estimate(picture.between(0.0, most)).scaled(most)
+    if (as_grey := toned(picture)) is not None:
+        tone, found = as_grey
+        return replace(found, channels=tuple(found.sigma * abs(slope) for slope in tone.slopes))
     spectra = measure(picture.pixels)
     count = picture.pixels.shape[2]
     if spectra is None:
@@ -85,6 +92,18 @@ def estimate(picture: Image | RawImage) -> Noise:
     channels = trusted * (level / max(float(trusted.mean()), 1e-20))
     groups = np.asarray(spectra.power[0, :, :, 2:, 2:].mean((1, 2, 3)), np.float64)
     return _record(level, channels, spectra, groups, total * kept, level / max(float(total.mean()), 1e-20))
+
+
+def toned(picture: Image) -> tuple[Tone, Noise] | None:
+    """Return the tone of black and white that was toned, and its noise as of one channel; None for other pictures.
+
+    Noise that colours have for themselves would lie off the tone: there must be little of that.
+    """
+    tone = tone_of(picture)
+    if tone is None:
+        return None
+    found = estimate(tone.grey(picture))
+    return (tone, found) if tone.rest <= _OFF * found.sigma else None
 
 
 def relative(picture: Image | RawImage) -> Noise:

@@ -13,6 +13,8 @@ _SIDE = 8
 _MOST_BLOCKS = 16384
 _GROUPS = 8
 _SHARES = (0.02, 0.5)  # of the blocks of a group: the flattest, and the flatter half
+_FILL = 0.02  # of the blocks have the very same colour throughout: it was put there
+_STRAY, _SAME = 0.015, 0.07  # of other pixels have that colour, and of neighbours are equal, at the most in noise
 _FLOOR = (0.1 / 255) ** 2  # added to powers before their logarithm
 
 
@@ -69,7 +71,7 @@ def measure(pixels: Floats) -> Spectra | None:
     extreme = ((blocks == low[:, None]) | (blocks == high[:, None])).mean((1, 2))
     is_open = extreme < 0.05
     clipped = 1 - float(is_open.mean())
-    blocks = blocks[is_open] if is_open.sum() >= 32 else blocks
+    blocks = _unframed(blocks[is_open] if is_open.sum() >= 32 else blocks)
     brightness = blocks.mean((1, 2))
     waves = blocks @ DCT.T
     power = waves**2
@@ -99,6 +101,29 @@ def features(spectra: Spectra) -> Floats:
     logs[..., 0] = np.minimum(logs[..., 0], logs[..., 1] + 0.5)  # no noise is so coarse: more of it is shading
     middle = logs[0, 0, 2]
     return np.concatenate([(logs - middle).ravel(), [middle, spectra.clipped]]).astype(np.float32)
+
+
+def _unframed(blocks: Floats) -> Floats:
+    """Leave out blocks that one colour fills or borders, where the rest is noisy: a frame or fill was put there.
+
+    It tells nothing of the noise, but its blocks are the flattest of all. Drawings have such colours throughout, and
+    many equal neighbours.
+    """
+    is_plain = (blocks == blocks[:, :, :1]).all(axis=(1, 2))
+    colours, counts = np.unique(blocks[is_plain, :, 0], axis=0, return_counts=True)
+    is_fill = np.zeros((len(blocks), _SIDE, _SIDE), bool)
+    for colour in colours[counts >= max(32, _FILL * len(blocks))]:
+        is_fill |= (blocks == colour[:, None]).all(axis=1).reshape(is_fill.shape)
+    lines = np.concatenate([is_fill[:, [0, -1]].all(axis=2), is_fill[:, :, [0, -1]].all(axis=1)], 1)
+    is_rest = ~lines.any(axis=1) & (is_fill.mean((1, 2)) < 0.5)
+    rows = blocks[is_rest].reshape(-1, blocks.shape[1], _SIDE, _SIDE)
+    if (
+        len(rows) < 32
+        or is_fill[is_rest].mean() > _STRAY
+        or (rows[..., 1:] == rows[..., :-1]).all(axis=1).mean() > _SAME
+    ):
+        return blocks
+    return np.asarray(blocks[is_rest], np.float32)
 
 
 def _flattest(found: Floats, rank: list[Floats], group: NDArray[np.intp], share: float) -> Floats:

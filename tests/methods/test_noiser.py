@@ -219,6 +219,7 @@ def test_offers_for_dark_pictures_only() -> None:
     assert offer is not None
     assert "0.05" in offer.reason
     assert noiser.METHOD.offer(look(0.3)) is None
+    assert noiser.METHOD.offer(look(0.009)) is None  # its noise is stronger than that
     assert noiser.METHOD.role is Role.LIGHT
 
 

@@ -79,9 +79,24 @@ def test_noise_goes_planes_keep_their_mean_and_negatives_stay():
 def test_saturated_pixels_stay_saturated():
     values = noisy_values(level=700)
     values[20:40, 30:60] = 1023
-    values[50, 50] = 1023
+    values[50:52, 50] = 1023
     out = keep(raw_of(values)).picture
     assert (sensor_values(out)[values == 1023] == 1023).all()
+
+
+def test_hot_pixels_are_repaired_unless_told_otherwise():
+    rng, clean = np.random.default_rng(1), np.full((96, 128), 300.0)
+    values = np.rint(clean + 12 * rng.standard_normal(clean.shape)).astype("u2")
+    spots = values.copy()
+    spots[9:90:40, 10:120:51] = 1023
+    spots[25:90:40, 31:120:51] += 250
+    is_hot = spots != values
+    kept, repaired = (keep(raw_of(spots), hot=hot) for hot in (False, True))
+    assert sensor_values(kept.picture)[is_hot].mean() > 450
+    assert np.abs(sensor_values(repaired.picture)[is_hot] - 300.0).max() < 20
+    assert not any(found.is_alarm for found in repaired.reports[0].evidence if found.name == "removed")
+    again = keep(raw_of(values), hot=False), keep(raw_of(values))
+    assert np.array_equal(*(result.picture.mosaic for result in again))
 
 
 def test_a_bias_of_the_network_is_given_back_and_a_hot_pixel_leaves_no_halo():

@@ -131,6 +131,16 @@ def test_grey_and_tiny_pictures(tmp_path: Path, shape: tuple[int, int, int]) -> 
     assert np.isfinite(found).all()
 
 
+def test_light_beyond_white_is_kept(tmp_path: Path) -> None:
+    """The network never saw HDR: next to a sun of 12 it left patterns, and everywhere more noise than there was."""
+    sun, around = photo(64, 64), np.s_[48:]
+    sun[:16, :16] = 12
+    dim = np.minimum(sun, 3).astype(np.float32)
+    bright, usual = (pixels_of(run(ours(tmp_path, noise=5), picture)) for picture in (sun, dim))
+    assert np.array_equal(bright[around], usual[around])
+    assert np.abs(bright - usual - (sun - dim)).max() < 1e-5
+
+
 def test_parts_cover_a_picture_evenly() -> None:
     planes = torch.arange(400.0).expand(3, 300, 400)
     found = rampp.parts(planes)
