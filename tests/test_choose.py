@@ -8,7 +8,7 @@ import pytest
 from restore import choose, degrade, files, methods, noise, pipeline
 from restore.method import Role
 from restore.picture import Image, RawImage
-from restore.recipe import Recipe
+from restore.recipe import Recipe, Step
 from restore.runtime import Runtime
 
 
@@ -26,6 +26,23 @@ def test_good_pictures_are_left_alone(shared: Path) -> None:
 def test_noise_is_removed(shared: Path, spec: str) -> None:
     clean = files.read(shared / "data/test/kodak/kodim03.png")
     assert roles(degrade.degrade(clean, spec, seed=0)) == [Role.DENOISE]
+
+
+def test_grey_counts_go_to_the_method_that_is_told_no_level() -> None:
+    """What is told one level leaves much of the noise in bright parts."""
+    y, x = np.mgrid[:192, :192] / 24
+    clean = (0.05 + 0.9 * (np.sin(x) * np.cos(y)) ** 4)[..., None]
+    rng = np.random.default_rng(0)
+    photons = Image((rng.poisson(40 * clean) / 40).astype(np.float32))
+    even = Image(degrade.gaussian(clean.astype(np.float32), rng, sigma=0.1))
+    errors = {}
+    for method in ("auto", "denoise"):
+        result = pipeline.run(photons, Recipe(steps=(Step(method=method),)), Runtime(device="cpu"))
+        errors[result.recipe.steps[0].method] = float(np.mean((result.picture.pixels - clean) ** 2))
+    assert errors["blind"] < 0.7 * errors["denoise"]
+    for picture, level in ((even, noise.estimate(even)), (photons, noise.given(0.1, 1))):
+        step = choose.step(picture, level, Role.DENOISE)
+        assert step is not None and step.method == "denoise"
 
 
 def test_dark_pictures_are_lit_and_denoised(shared: Path) -> None:

@@ -7,10 +7,14 @@ from typing import Literal
 
 from torch import Tensor
 
-from restore.method import Compute, Method, Role, Scene, Settings, State, knob
+from restore.method import Compute, Look, Method, Offer, Role, Scene, Settings, State, knob
 from restore.nets.blind_prior import BlindPrior, apart, priors, stride_for, together
+from restore.noise import CORRELATED
 from restore.picture import Domain
 from restore.tiling import TileOp
+
+PLAIN, GROWS = 6 / 255, 3.0
+"""Sigma from which on this is better where noise grows with light, and by how much its variance grows, over black's."""
 
 
 class BlindSettings(Settings):
@@ -64,6 +68,15 @@ def load(settings: BlindSettings, state: State | None, compute: Compute) -> Blin
     return Blind(settings, *priors(state, compute.device, compute.dtype), compute)
 
 
+def offer(look: Look) -> Offer | None:
+    """Offer for grey whose white noise grows with light, as counts do: ``denoise`` is told one level for all of it."""
+    noise = look.noise
+    is_white = noise.correlation <= CORRELATED and noise.sigma >= PLAIN
+    if look.domain is not Domain.SRGB or look.channels != 1 or not is_white or noise.gain <= GROWS * noise.read**2:
+        return None
+    return Offer(2.5, f"noise of {noise.sigma * 255:.1f}/255 measured, growing with light")
+
+
 METHOD = Method(
     name="blind",
     title="Denoise blindly",
@@ -73,6 +86,7 @@ METHOD = Method(
     load=load,
     weights="blind",
     role=Role.DENOISE,
+    offer=offer,
     keeps_level=0.002,
     keeps_edges=1.0,
     paper="Zhou et al., AAAI 2020 (arXiv:1904.03485)",
