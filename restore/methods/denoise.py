@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from restore.method import Compute, Look, Method, Offer, Role, Scene, Settings, State, knob
 from restore.nets import int8
 from restore.nets.unshuffle_unet import GREY, UnshuffleUNet, grey_part
-from restore.noise import CORRELATED
-from restore.picture import Domain
+from restore.noise import CORRELATED, Noise, estimate, in_brightness
+from restore.picture import Domain, Image
 from restore.tiling import TileOp
 
 QUIET = 0.5 / 255
@@ -20,6 +21,14 @@ QUIET = 0.5 / 255
 
 TAUGHT_SIGMA, TAUGHT_BEYOND = 0.25, 1.25
 """Noise, and values beyond black and white, up to which 8-bit integers serve."""
+
+
+_MORE, _SURE = 0.7, 0.2
+"""Share of the noise from which on that of brightness is more than independent colours have (0.58), and confidence from
+which on what is left of it is taken, too."""
+
+_PARTS, _SAMPLE = 6, 192
+"""Parts of a picture that show what one network leaves for another."""
 
 
 class DenoiseSettings(Settings):
@@ -71,37 +80,109 @@ class Denoiser:
     compute: Compute
 
     def prepare(self, scene: Scene, /) -> TileOp:
-        """Decide which kind of noise there is and how much of it the network shall remove."""
+        """Decide which kind of noise there is, how much of it the network shall remove, and whether in two passes."""
         noise = scene.noise
-        is_camera = self.settings.kind == "camera" or (self.settings.kind == "auto" and noise.correlation > CORRELATED)
-        scene.report["kind"] = "camera" if is_camera else "white"
+        scene.report["kind"] = "camera" if self._is_camera(noise) else "white"
         if noise.sigma < QUIET:
             scene.note("no noise found: left unchanged")
             return TileOp(_same)
-        told = noise.sigma * (1 - 0.5 * self.settings.detail)
-        levels = torch.tensor([0.0, told] if is_camera else [told, 0.0])[None, :, None, None]
-        levels = levels.to(self.compute.device, self.compute.dtype)
-        channels = scene.planes.shape[0]
-        nets = self.grey if self.grey is not None and channels == 1 else self.colour
-        net = nets.fitting(scene.planes, told)
-        is_expanded = channels != net.channels
-        if is_expanded:
+        passes = self._passes(scene.planes, noise)
+        if not passes[0].is_of_brightness and len(scene.planes) != passes[0].net.channels:
             scene.note("these weights have no network for grey pictures: much of the noise stays")
+        if len(scene.planes) == 3 and any(one.is_of_brightness for one in passes):
+            scene.report["brightness"] = True
+            scene.note("noise that all colours have in common, as cameras and films leave it, was removed as of grey")
 
         def run(tile: Tensor) -> Tensor:
-            colour = tile.expand(net.channels, -1, -1)
-            found = net(colour[None].to(self.compute.dtype), levels)[0].float()
-            clean: Tensor = tile - (found.mean(0, keepdim=True) if is_expanded else found)
-            return clean
+            for one in passes:
+                tile = one(tile)
+            return tile
 
         bytes_per_pixel = 75 * self.compute.dtype.itemsize  # measured: 260 in float32, 150 in bfloat16
         return TileOp(
             run,
-            halo=net.radius,
-            multiple=net.multiple,
+            halo=sum(one.net.radius for one in passes),
+            multiple=passes[0].net.multiple,
             bytes_per_pixel=bytes_per_pixel,
-            is_int8=net is nets.in_int8,
+            is_int8=any(one.is_int8 for one in passes),
         )
+
+    def _is_camera(self, noise: Noise) -> bool:
+        return self.settings.kind == "camera" or (self.settings.kind == "auto" and noise.correlation > CORRELATED)
+
+    def _pass(self, nets: Nets, planes: Tensor, noise: Noise, *, is_of_brightness: bool = False) -> _Pass:
+        told = noise.sigma * (1 - 0.5 * self.settings.detail)
+        levels = torch.tensor([0.0, told] if self._is_camera(noise) else [told, 0.0])[None, :, None, None]
+        net = nets.fitting(planes, told)
+        levels = levels.to(self.compute.device, self.compute.dtype)
+        return _Pass(net, levels, self.compute.dtype, is_of_brightness, net is nets.in_int8)
+
+    def _passes(self, planes: Tensor, noise: Noise) -> list[_Pass]:
+        """Return one pass for most pictures, two where brightness has noise of its own.
+
+        The network for colour tells noise by how colours differ, and leaves what they have in common: film grain, and
+        what cameras and JPEG leave, which smooth colours most. That for grey takes it from the mean of the colours.
+        """
+        if len(planes) == 1 and self.grey is not None:
+            return [self._pass(self.grey, planes, noise)]
+        colour = self._pass(self.colour, planes, noise)
+        if len(planes) == 1 or self.grey is None:
+            return [colour]
+        parts = _parts(planes)
+        seen = _together(parts)
+        found, is_all = in_brightness(seen)
+        if found.sigma < _MORE * max(noise.sigma, estimate(seen).sigma):
+            return [colour]
+        if is_all:
+            first = self._pass(self.grey, planes, _at_most(found, noise.sigma), is_of_brightness=True)
+            rest = estimate(_together([first.on(part) for part in parts]))
+            return [first, self._pass(self.colour, planes, rest)] if rest.is_visible else [first]
+        left, _ = in_brightness(_together([colour.on(part) for part in parts]))
+        if left.sigma < QUIET or left.confidence < _SURE:
+            return [colour]
+        return [colour, self._pass(self.grey, planes, left, is_of_brightness=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Pass:
+    """One network over a tile, and what it is told."""
+
+    net: UnshuffleUNet
+    levels: Tensor
+    dtype: torch.dtype
+    is_of_brightness: bool
+    is_int8: bool
+
+    def __call__(self, tile: Tensor) -> Tensor:
+        """Return a tile ``(C, H, W)`` without the noise."""
+        is_mean = self.is_of_brightness and len(tile) > 1
+        seen = (tile.mean(0, keepdim=True) if is_mean else tile).expand(self.net.channels, -1, -1)
+        found = self.net(seen[None].to(self.dtype), self.levels)[0].float()
+        clean: Tensor = tile - (found if len(found) == len(tile) else found.mean(0, keepdim=True))
+        return clean
+
+    def on(self, part: Tensor) -> Tensor:
+        """Return a part of the picture, which lies on the processor, without the noise."""
+        with torch.inference_mode():
+            return self(part.to(self.levels.device)).cpu()
+
+
+def _parts(planes: Tensor) -> list[Tensor]:
+    """Cut `_PARTS` parts of one size from anywhere in a picture; a small one is a part itself."""
+    height, width = planes.shape[1:]
+    if min(height, width) < _SAMPLE or height * width <= _PARTS * _SAMPLE**2:
+        return [planes]
+    spots = [(y, x) for y in range(0, height - _SAMPLE + 1, _SAMPLE) for x in range(0, width - _SAMPLE + 1, _SAMPLE)]
+    chosen = [spots[i] for i in np.random.default_rng(0).permutation(len(spots))[:_PARTS]]
+    return [planes[:, y : y + _SAMPLE, x : x + _SAMPLE] for y, x in chosen]
+
+
+def _together(parts: list[Tensor]) -> Image:
+    return Image(np.ascontiguousarray(torch.cat(parts, 1).permute(1, 2, 0).numpy()))
+
+
+def _at_most(noise: Noise, sigma: float) -> Noise:
+    return noise if noise.sigma <= sigma else noise.scaled(sigma / noise.sigma)
 
 
 def _same(tile: Tensor) -> Tensor:

@@ -55,6 +55,9 @@ _ALIKE, _ABOVE, _FAR = 0.8, 1.2, 4.0
 """Share of the power of the second finest waves from which on the finest have as much; how far above them white noise
 lies at the most; and from where on they tell nothing of it: coarse noise may lie on a little that is white."""
 
+_BRIGHT = 0.4
+"""Confidence from which on the noise of brightness counts where more is found than in the colours."""
+
 _ROUNDING = 1e-6
 """Sigma below which noise is but the rounding of the transform: flat pictures have none."""
 
@@ -91,7 +94,15 @@ def estimate(picture: Image | RawImage) -> Noise:
     trusted = (flattest * kept**2).mean((1, 2))  # waves that rise above the noise tell little about its colour
     channels = trusted * (level / max(float(trusted.mean()), 1e-20))
     groups = np.asarray(spectra.power[0, :, :, 2:, 2:].mean((1, 2, 3)), np.float64)
-    return _record(level, channels, spectra, groups, total * kept, level / max(float(total.mean()), 1e-20))
+    found = _record(level, channels, spectra, groups, total * kept, level / max(float(total.mean()), 1e-20))
+    if count == 3 and (bright := estimate(greyed(picture))).sigma > found.sigma and bright.confidence >= _BRIGHT:
+        return replace(bright, channels=(bright.sigma,) * 3)  # no colour has less than they have in common
+    return found
+
+
+def greyed(picture: Image) -> Image:
+    """Return the mean of a picture's colours."""
+    return replace(picture, pixels=np.asarray(picture.pixels.mean(2, keepdims=True), np.float32))
 
 
 def toned(picture: Image) -> tuple[Tone, Noise] | None:
