@@ -27,8 +27,9 @@ _MORE, _SURE = 0.7, 0.2
 """Share of the noise from which on that of brightness is more than independent colours have (0.58), and confidence from
 which on what is left of it is taken, too."""
 
-_PARTS, _SAMPLE = 6, 192
-"""Parts of a picture that show what one network leaves for another."""
+_PARTS, _SAMPLE, _LEAST = 6, 192, 16
+"""Parts of a picture that show what one network leaves for another, their side, and the least, of which it is a multiple
+(of all networks' too)."""
 
 
 class DenoiseSettings(Settings):
@@ -126,7 +127,7 @@ class Denoiser:
         if len(planes) == 1 and self.grey is not None:
             return [self._pass(self.grey, planes, noise)]
         colour = self._pass(self.colour, planes, noise)
-        if len(planes) == 1 or self.grey is None:
+        if len(planes) == 1 or self.grey is None or min(planes.shape[1:]) < _LEAST:
             return [colour]
         parts = _parts(planes)
         seen = _together(parts)
@@ -171,7 +172,7 @@ def _parts(planes: Tensor) -> list[Tensor]:
     """Cut `_PARTS` parts of one size from anywhere in a picture; a small one is a part itself."""
     height, width = planes.shape[1:]
     if min(height, width) < _SAMPLE or height * width <= _PARTS * _SAMPLE**2:
-        return [planes]
+        return [planes[:, : height // _LEAST * _LEAST, : width // _LEAST * _LEAST]]
     spots = [(y, x) for y in range(0, height - _SAMPLE + 1, _SAMPLE) for x in range(0, width - _SAMPLE + 1, _SAMPLE)]
     chosen = [spots[i] for i in np.random.default_rng(0).permutation(len(spots))[:_PARTS]]
     return [planes[:, y : y + _SAMPLE, x : x + _SAMPLE] for y, x in chosen]

@@ -64,3 +64,11 @@ def test_tiles_of_both_passes_are_exact() -> None:
     assert isinstance(whole, Image)
     assert isinstance(tiled, Image)
     np.testing.assert_allclose(whole.pixels, tiled.pixels, atol=2e-6)
+
+
+@pytest.mark.parametrize("size", [(7, 90), (15, 16), (61, 83), (199, 319)])
+def test_pictures_of_any_size(size: tuple[int, int]) -> None:
+    pixels = common(10 / 255)[: size[0], : size[1]]
+    picture = restored(pixels).picture
+    assert isinstance(picture, Image)
+    assert picture.size == size
