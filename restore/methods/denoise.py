@@ -28,8 +28,7 @@ _MORE, _SURE = 0.7, 0.2
 which on what is left of it is taken, too."""
 
 _PARTS, _SAMPLE, _LEAST = 6, 192, 16
-"""Parts of a picture that show what one network leaves for another, their side, and the least, of which it is a multiple
-(of all networks' too)."""
+"""Parts of a picture that show what one network leaves for another, their side, and what sides are multiples of."""
 
 
 class DenoiseSettings(Settings):
