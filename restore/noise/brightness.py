@@ -10,8 +10,8 @@ from restore.noise.spectra import RINGS, measure
 from restore.picture import Image
 
 _ALONE, _SURE = 0.06, 0.4
-"""Power of colours, as a share of that of brightness, up to which noise is of brightness alone; and confidence that it
-needs."""
+"""Power of colours, as a share of that of brightness, up to which noise is of brightness alone, at each length of waves
+but the finest, where soft grain has hardly any; and confidence that it needs."""
 
 
 def in_brightness(picture: Image) -> tuple[Noise, bool]:
@@ -20,5 +20,5 @@ def in_brightness(picture: Image) -> tuple[Noise, bool]:
     spectra = measure(picture.pixels)
     if spectra is None or found.confidence < _SURE or not found.is_visible:
         return found, False
-    bright, colours = (np.array([axis[ring].mean() for ring in RINGS[1:]]) for axis in spectra.opponent[0].mean(0))
-    return found, bool(colours.sum() <= _ALONE * bright.sum())
+    bright, colours = (np.array([axis[ring].mean() for ring in RINGS[1:-1]]) for axis in spectra.opponent[0].mean(0))
+    return found, bool((colours <= _ALONE * bright).all())
