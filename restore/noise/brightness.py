@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from restore.noise.level import estimate, greyed
 from restore.noise.record import Noise
-from restore.noise.spectra import RINGS, measure
+from restore.noise.spectra import measure, share_of_colours
 from restore.picture import Image
 
 _ALONE, _SURE = 0.06, 0.4
-"""Power of colours, as a share of that of brightness, up to which noise is of brightness alone, at each length of waves
-but the finest, where soft grain has hardly any; and confidence that it needs."""
+"""Share of colours up to which noise is of brightness alone, and confidence that it needs."""
 
 
 def in_brightness(picture: Image) -> tuple[Noise, bool]:
@@ -20,5 +17,4 @@ def in_brightness(picture: Image) -> tuple[Noise, bool]:
     spectra = measure(picture.pixels)
     if spectra is None or found.confidence < _SURE or not found.is_visible:
         return found, False
-    bright, colours = (np.array([axis[ring].mean() for ring in RINGS[1:-1]]) for axis in spectra.opponent[0].mean(0))
-    return found, bool((colours <= _ALONE * bright).all())
+    return found, share_of_colours(spectra) <= _ALONE

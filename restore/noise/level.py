@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from restore.noise import mosaic
 from restore.noise.record import Noise
 from restore.noise.shot import shot_and_read
-from restore.noise.spectra import RINGS, Spectra, features, measure
+from restore.noise.spectra import RINGS, Spectra, features, measure, share_of_colours
 from restore.noise.tone import Tone, tone_of
 from restore.picture import Floats, Image, RawImage
 
@@ -55,8 +55,8 @@ _ALIKE, _ABOVE, _FAR = 0.8, 1.2, 4.0
 """Share of the power of the second finest waves from which on the finest have as much; how far above them white noise
 lies at the most; and from where on they tell nothing of it: coarse noise may lie on a little that is white."""
 
-_BRIGHT = 0.4
-"""Confidence from which on the noise of brightness counts where more is found than in the colours."""
+_BRIGHT = (0.3, 0.4)
+"""Share of colours up to which, and confidence from which on, noise of brightness counts where more of it is found."""
 
 _ROUNDING = 1e-6
 """Sigma below which noise is but the rounding of the transform: flat pictures have none."""
@@ -95,9 +95,11 @@ def estimate(picture: Image | RawImage) -> Noise:
     channels = trusted * (level / max(float(trusted.mean()), 1e-20))
     groups = np.asarray(spectra.power[0, :, :, 2:, 2:].mean((1, 2, 3)), np.float64)
     found = _record(level, channels, spectra, groups, total * kept, level / max(float(total.mean()), 1e-20))
-    if count == 3 and (bright := estimate(greyed(picture))).sigma > found.sigma and bright.confidence >= _BRIGHT:
-        return replace(bright, channels=(bright.sigma,) * 3)  # no colour has less than they have in common
-    return found
+    if count != 3 or share_of_colours(spectra) > _BRIGHT[0]:
+        return found
+    bright = estimate(greyed(picture))
+    is_more = bright.sigma > found.sigma and bright.confidence >= _BRIGHT[1]
+    return replace(bright, channels=(bright.sigma,) * 3) if is_more else found  # no colour has less than all together
 
 
 def greyed(picture: Image) -> Image:

@@ -103,6 +103,15 @@ def features(spectra: Spectra) -> Floats:
     return np.concatenate([(logs - middle).ravel(), [middle, spectra.clipped]]).astype(np.float32)
 
 
+def share_of_colours(spectra: Spectra) -> float:
+    """Return the power of colours as a share of that of brightness: the most of all but the longest and finest waves.
+
+    The longest are shading, and of the finest soft grain has hardly any; white noise of three colours has 1.
+    """
+    bright, colours = (np.array([axis[ring].mean() for ring in RINGS[1:-1]]) for axis in spectra.opponent[0].mean(0))
+    return float((colours / np.maximum(bright, 1e-20)).max())
+
+
 def _unframed(blocks: Floats) -> Floats:
     """Leave out blocks that one colour fills or borders, where the rest is noisy: a frame or fill was put there.
 
